@@ -1,0 +1,1 @@
+"""Train models that do not fit into device memory, bit for bit."""
