@@ -1,0 +1,35 @@
+#pragma once
+#include <c10/core/Event.h>
+#include <c10/core/Stream.h>
+
+#include <memory>
+
+namespace storm {
+
+// A point in a stream's order. Move-only; always recorded exactly once, so "which recording?" never arises.
+// Safe to destroy at any time: after process exit has begun the handle is abandoned, not destroyed.
+class Event {
+ public:
+  enum class Timing { no, yes };
+  // Does not synchronise.
+  static Event record(const c10::Stream& stream, Timing timing = Timing::no);
+
+  Event(Event&&) noexcept = default;
+  Event& operator=(Event&&) noexcept = default;
+
+  void block(const c10::Stream& stream) const;  // `stream` waits for this point; does not synchronise
+  bool done() const;                            // does not synchronise
+  void synchronize() const;                     // blocks the host; drops the GIL if it is held
+  double seconds_since(const Event& earlier) const;  // both with Timing::yes and done
+
+ private:
+  struct Abandon {
+    void operator()(c10::Event* event) const noexcept;
+  };
+  explicit Event(std::unique_ptr<c10::Event, Abandon> event) : event_(std::move(event)) {}
+  std::unique_ptr<c10::Event, Abandon> event_;
+};
+
+using EventRef = std::shared_ptr<const Event>;
+
+}  // namespace storm

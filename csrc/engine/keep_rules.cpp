@@ -1,0 +1,53 @@
+#include "engine/keep_rules.h"
+
+#include "engine/geometry.h"
+
+namespace storm {
+namespace {
+
+// Keys of tensors that are more than their strided bytes: subclasses, fakes, functorch's and functionalisation's
+// wrappers, zero tensors without memory, nested and quantised ones.
+constexpr c10::DispatchKeySet kWrapped({
+    c10::DispatchKey::Python,
+    c10::DispatchKey::Functionalize,
+    c10::DispatchKey::FuncTorchGradWrapper,
+    c10::DispatchKey::FuncTorchBatched,
+    c10::DispatchKey::Batched,
+    c10::DispatchKey::ZeroTensor,
+});
+
+}  // namespace
+
+KeepRules::KeepRules(c10::Device device, size_t min_bytes, const std::vector<at::Tensor>& model)
+    : device_(device), min_bytes_(min_bytes) {
+  for (const auto& tensor : model) {
+    if (!tensor.has_storage()) continue;
+    if (skipped_.insert(tensor.storage().unsafeGetStorageImpl()).second) {
+      addresses_.push_back(tensor.storage().getWeakStorageImpl());
+    }
+  }
+}
+
+bool KeepRules::movable(const at::Tensor& tensor) const {
+  const auto* impl = tensor.unsafeGetTensorImpl();
+  return tensor.device() == device_ && tensor.layout() == at::kStrided && tensor.has_storage() &&
+         !impl->key_set().has_any(kWrapped) && !tensor.is_quantized() && !tensor.is_nested() &&
+         !tensor.is_inference() && !impl->has_symbolic_sizes_strides();
+}
+
+bool KeepRules::is_parameter(const at::Tensor& tensor) const {
+  if (skipped_.count(tensor.storage().unsafeGetStorageImpl()) > 0) return true;
+  if (!tensor.requires_grad()) return false;
+  if (tensor.is_leaf()) return true;
+  return tensor.is_view() && tensor._base().is_leaf() && tensor._base().requires_grad();
+}
+
+std::optional<KeepReason> KeepRules::reason(const at::Tensor& tensor) const {
+  if (!movable(tensor)) return KeepReason::foreign;
+  if (is_parameter(tensor)) return KeepReason::parameter;
+  // A small view of large bytes is small only if moving it alone is.
+  if (touched_bytes(tensor).bytes() < min_bytes_) return KeepReason::small;
+  return std::nullopt;
+}
+
+}  // namespace storm

@@ -1,0 +1,29 @@
+#pragma once
+#include <ATen/core/Tensor.h>
+
+#include <optional>
+#include <unordered_set>
+#include <vector>
+
+#include "engine/stats.h"
+
+namespace storm {
+
+// What never moves, whatever the plan: decided from the tensor alone. Immutable, so any thread may ask.
+class KeepRules {
+ public:
+  // `model` holds the parameters and buffers whose storages stay.
+  KeepRules(c10::Device device, size_t min_bytes, const std::vector<at::Tensor>& model);
+  std::optional<KeepReason> reason(const at::Tensor& tensor) const;
+
+ private:
+  bool movable(const at::Tensor& tensor) const;
+  bool is_parameter(const at::Tensor& tensor) const;
+
+  c10::Device device_;
+  size_t min_bytes_;
+  std::unordered_set<const c10::StorageImpl*> skipped_;
+  std::vector<c10::weak_intrusive_ptr<c10::StorageImpl>> addresses_;  // keep skipped_'s addresses from being reused
+};
+
+}  // namespace storm

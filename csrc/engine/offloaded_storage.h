@@ -1,0 +1,78 @@
+#pragma once
+#include <c10/core/Storage.h>
+#include <c10/core/Stream.h>
+
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <vector>
+
+#include "base/event.h"
+#include "engine/geometry.h"
+#include "engine/identity.h"
+#include "host/pinned_pool.h"
+
+namespace storm {
+
+class Transfers;
+
+// Note [The life of offloaded bytes]
+// One byte range of one storage. Born when its copy to the host is queued; from then on the host buffer is the
+// truth, and the device holds it for a while only:
+//   leaving    the original storage, held by InFlight until the copy is over (here: a weak pointer)
+//   away       host only
+//   resident   brought back ahead of need, held here until every claim on it is taken
+//   lent       taken by backward; here a weak pointer, so a second taker shares it while it lives
+// The host buffer outlives any number of trips (retain_graph) and returns to the pool behind the events of every
+// copy that touched it.
+class OffloadedStorage {
+ public:
+  // Queues the copy of `range` of the tensor's storage to `host`. Does not synchronise.
+  OffloadedStorage(std::shared_ptr<Transfers> transfers, const at::Tensor& tensor, ByteRange range,
+                   PinnedMemoryBuffer host);
+  ~OffloadedStorage();
+  OffloadedStorage(const OffloadedStorage&) = delete;
+  OffloadedStorage& operator=(const OffloadedStorage&) = delete;
+
+  // On the device now, ready in `stream`'s order, or nothing.
+  struct Loan {
+    c10::Storage storage;
+    size_t begin;  // the storage's first byte is this byte of the original storage
+  };
+  std::optional<Loan> take_if_here(const c10::Stream& stream);
+  // Brings the bytes back for `stream`, which waits for them. May throw OutOfMemoryError.
+  Loan fetch(const c10::Stream& stream);
+  // Claims the bytes ahead of need; starts the copy when they are away. False when they were here already. May
+  // throw OutOfMemoryError.
+  bool prefetch();
+  void drop_prefetched();
+
+  const Identity& identity() const { return identity_; }
+  ByteRange range() const { return range_; }
+
+ private:
+  struct Arrival {
+    c10::Storage storage;
+    EventRef arrived;
+  };
+  Arrival bring_back();
+  Loan lend(const c10::Storage& storage, size_t begin, const Event* arrived, const c10::Stream& stream);
+  std::optional<Arrival> take_prefetched_locked();
+  void let_go(Arrival arrival);
+
+  const std::shared_ptr<Transfers> transfers_;
+  const Identity identity_;
+  const ByteRange range_;
+  const c10::Stream home_;  // the stream whose order governs the bytes' memory on the device
+  std::optional<PinnedMemoryBuffer> host_;
+  EventRef copied_;  // the host buffer is filled behind this
+
+  std::mutex mutex_;  // guards what follows; not held while memory is allocated or freed
+  std::optional<Arrival> resident_;
+  size_t claims_ = 0;  // takers that resident_ is kept for
+  c10::weak_intrusive_ptr<c10::StorageImpl> lent_;
+  EventRef lent_arrived_;  // behind it lent_ is filled; null: it always was
+  std::vector<EventRef> reads_;                // copies out of the host buffer not known to be over
+};
+
+}  // namespace storm

@@ -1,0 +1,35 @@
+#pragma once
+#include <c10/core/impl/VirtualGuardImpl.h>
+
+#include "engine/in_flight.h"
+#include "engine/stall_meter.h"
+#include "engine/stats.h"
+#include "host/pinned_pool.h"
+#include "transfer/streams.h"
+
+namespace storm {
+
+// What every offloaded storage of one system shares. Lives as long as the last of them.
+class Transfers {
+ public:
+  Transfers(c10::Device device, std::shared_ptr<PinnedMemoryPool> pool, size_t window_bytes, bool measure_stalls)
+      : device(device), guard(device.type()), streams(device), pool(std::move(pool)), stalls(measure_stalls),
+        in_flight(window_bytes, stalls) {}
+
+  // The stream of `device` that is current on this thread; refuses our own.
+  c10::Stream compute_stream() const {
+    const c10::Stream stream = guard.getStream(device);
+    streams.check_compute(stream);
+    return stream;
+  }
+
+  const c10::Device device;
+  const c10::impl::VirtualGuardImpl guard;
+  const TransferStreams streams;
+  const std::shared_ptr<PinnedMemoryPool> pool;
+  StatsCounters counters;
+  StallMeter stalls;
+  InFlight in_flight;
+};
+
+}  // namespace storm

@@ -1,0 +1,21 @@
+#pragma once
+#include <c10/core/Device.h>
+#include <c10/core/Stream.h>
+
+namespace storm {
+
+// The two streams bytes move on. Distinct from each other, from the default stream and from the stream that
+// was current at construction; `check_compute` refuses any other stream that turns out to be one of them.
+class TransferStreams {
+ public:
+  explicit TransferStreams(c10::Device device);
+
+  const c10::Stream& d2h() const { return d2h_; }
+  const c10::Stream& h2d() const { return h2d_; }
+  void check_compute(const c10::Stream& stream) const;
+
+ private:
+  c10::Stream d2h_, h2d_;
+};
+
+}  // namespace storm
