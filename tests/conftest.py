@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from pamiq_storm import OffloadConfig, sim
+from pamiq_storm import OffloadConfig, _engine, sim
 
 torch.set_num_threads(1)
 
@@ -34,7 +34,9 @@ def config() -> OffloadConfig:
 
 
 @pytest.fixture(autouse=True)
-def _collect() -> Iterator[None]:
-    """A test's graphs must not live on in the next one's figures."""
+def _fresh_engines() -> Iterator[None]:
+    """Neither a test's graphs nor what an engine learned in it live on in the next one's figures."""
     yield
     gc.collect()
+    for system in list(_engine._systems.values()):
+        system.close()

@@ -56,9 +56,12 @@ def test_a_forked_child_ends() -> None:
         torch.accelerator.synchronize()
         child = os.fork()
         if child == 0:
+            # torch refuses autograd in a child of a process that ran it on a device; the child must say so and end
             y = torch.randn(4, requires_grad=True)
-            (y * y).sum().backward()
-            raise SystemExit(7)
+            try:
+                (y * y).sum().backward()
+            except RuntimeError as error:
+                raise SystemExit(7 if "fork" in str(error) else 8)
         _, status = os.waitpid(child, 0)
         assert os.waitstatus_to_exitcode(status) == 7, status
     """)
