@@ -19,7 +19,8 @@ class OffloadHook final : public torch::autograd::SavedVariableHooks {
 
  private:
   std::shared_ptr<OffloadContext> context_;  // until the tensor is saved
-  std::shared_ptr<SavedTensor> saved_;
+  mutable SavedTensor saved_;
+  mutable std::shared_ptr<SavedTensor> shared_;  // saved_ moved here once Python shares it
 };
 
 }  // namespace storm

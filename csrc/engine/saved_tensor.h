@@ -2,7 +2,6 @@
 #include <ATen/core/Tensor.h>
 
 #include <memory>
-#include <optional>
 
 #include "engine/geometry.h"
 #include "engine/identity.h"
@@ -23,15 +22,19 @@ class SavedTensor {
   // The tensor, ready in the current stream's order, without autograd history. Throws torch's own error when it
   // was changed in place since.
   at::Tensor fetch() const;
-  bool offloaded() const { return bytes_ != nullptr; }
+  bool offloaded() const { return away_ != nullptr; }
 
  private:
+  struct Away {
+    std::shared_ptr<OffloadedStorage> bytes;
+    Geometry geometry;
+  };
   void check_unchanged() const;
 
+  // Most saved tensors are small ones that stay, so theirs is the short way: no allocation but the tensor's own.
   at::Tensor kept_;
-  std::optional<uint32_t> kept_version_;  // nothing: the tensor has no version counter
-  std::shared_ptr<OffloadedStorage> bytes_;
-  std::optional<Geometry> geometry_;
+  uint32_t kept_version_ = 0;
+  std::unique_ptr<Away> away_;
   Place place_;
 };
 
