@@ -22,9 +22,11 @@ at::Tensor OffloadHook::call_unpack_hook() {
   return shared_ ? shared_->fetch() : saved_.fetch();
 }
 
-std::optional<std::pair<c10::SafePyObject, c10::SafePyObject>> OffloadHook::retrieve_unpack_hook_data() const {
+std::optional<std::pair<c10::SafePyObject, c10::SafePyObject>>
+OffloadHook::retrieve_unpack_hook_data() const {
   auto view = python_view.load();
-  TORCH_CHECK(view != nullptr, "compiled autograd needs pamiq_storm's Python layer, which is not loaded");
+  TORCH_CHECK(view != nullptr,
+              "compiled autograd needs pamiq_storm's Python layer, which is not loaded");
   if (!shared_) shared_ = std::make_shared<SavedTensor>(std::move(saved_));
   return view(shared_);
 }

@@ -15,15 +15,16 @@ uint32_t version_of(const at::Tensor& tensor) {
 
 SavedTensor SavedTensor::keep(const at::Tensor& tensor, Place place) {
   SavedTensor saved;
-  // Shares storage and version counter, not the history: an operation that saves its own output would otherwise
-  // own itself.
+  // Shares storage and version counter, not the history: an operation that saves its own output
+  // would otherwise own itself.
   saved.kept_ = tensor.tensor_data();
   saved.kept_version_ = version_of(saved.kept_);
   saved.place_ = std::move(place);
   return saved;
 }
 
-SavedTensor SavedTensor::offload(const at::Tensor& tensor, std::shared_ptr<OffloadedStorage> bytes, Place place) {
+SavedTensor SavedTensor::offload(const at::Tensor& tensor, std::shared_ptr<OffloadedStorage> bytes,
+                                 Place place) {
   SavedTensor saved;
   saved.away_ = std::make_unique<Away>(Away{std::move(bytes), Geometry(tensor)});
   saved.place_ = std::move(place);
@@ -32,11 +33,15 @@ SavedTensor SavedTensor::offload(const at::Tensor& tensor, std::shared_ptr<Offlo
 
 void SavedTensor::check_unchanged() const {
   const uint32_t expected = away_ ? away_->bytes->identity().version : kept_version_;
-  const uint32_t found = away_ ? away_->bytes->identity().counter.current_version() : version_of(kept_);
+  const uint32_t found =
+      away_ ? away_->bytes->identity().counter.current_version() : version_of(kept_);
   TORCH_CHECK(found == expected,
-              "one of the variables needed for gradient computation has been modified by an inplace operation: it is "
-              "at version ", found, "; expected version ", expected,
-              " instead. Hint: enable anomaly detection to find the operation that failed to compute its gradient, "
+              "one of the variables needed for gradient computation has been modified by an "
+              "inplace operation: it is "
+              "at version ",
+              found, "; expected version ", expected,
+              " instead. Hint: enable anomaly detection to find the operation that failed to "
+              "compute its gradient, "
               "with torch.autograd.set_detect_anomaly(True).");
 }
 
