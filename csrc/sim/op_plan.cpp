@@ -10,11 +10,12 @@
 namespace storm::sim {
 namespace {
 
-bool has_generator(const c10::FunctionSchema& schema) {
-  for (const auto& arg : schema.arguments()) {
-    if (arg.type()->str().find("Generator") != std::string::npos) return true;
+int generator_argument(const c10::FunctionSchema& schema) {
+  const auto& args = schema.arguments();
+  for (size_t i = 0; i < args.size(); ++i) {
+    if (args[i].type()->str().find("Generator") != std::string::npos) return static_cast<int>(i);
   }
-  return false;
+  return -1;
 }
 
 int aliased_argument(const c10::FunctionSchema& schema, const c10::AliasInfo& info) {
@@ -34,7 +35,7 @@ std::string reason_to_refuse(const c10::OperatorHandle& op) {
       return "it returns a view and needs an implementation of its own";
     }
   }
-  if (op.hasTag(at::Tag::nondeterministic_seeded) && !has_generator(op.schema())) {
+  if (op.hasTag(at::Tag::nondeterministic_seeded) && generator_argument(op.schema()) < 0) {
     return "it draws random numbers without taking a generator";
   }
   return {};
@@ -61,6 +62,8 @@ OpPlan::OpPlan(const c10::OperatorHandle& op)
     fresh_returns = true;
     must_wait |= ret.type()->kind() != c10::TypeKind::TensorType;
   }
+  generator = generator_argument(schema);
+  seeded = op.hasTag(at::Tag::nondeterministic_seeded);
   takes_host_indices = schema.name().find("index") != std::string::npos;
 }
 

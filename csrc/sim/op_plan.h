@@ -22,6 +22,8 @@ struct OpPlan {
   bool any_out = false;
   bool fresh_returns = false;   // at least one return is not an argument
   bool must_wait = false;       // the host needs the result's values or shapes
+  int generator = -1;           // the argument that is one
+  bool seeded = false;          // draws random numbers
   bool takes_host_indices = false;  // CPU tensors of any size are welcome, as on CUDA
 };
 
