@@ -1,6 +1,5 @@
 #pragma once
-#include <torch/optim/adam.h>
-
+#include "nn/adam.h"
 #include "nn/storm_model.h"
 
 namespace storm {
@@ -16,11 +15,11 @@ class StormTrainer {
   at::Tensor train_step(const at::Tensor& input, const at::Tensor& target);
 
   const std::shared_ptr<StormModel>& model() const { return model_; }
-  torch::optim::Adam& optimizer() { return optimizer_; }
+  Adam& optimizer() { return optimizer_; }
 
  private:
   std::shared_ptr<StormModel> model_;
-  torch::optim::Adam optimizer_;
+  Adam optimizer_;
 };
 
 }  // namespace storm
