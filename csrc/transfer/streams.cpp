@@ -2,6 +2,8 @@
 
 #include <c10/core/impl/VirtualGuardImpl.h>
 
+#include <map>
+#include <mutex>
 #include <optional>
 #include <vector>
 
@@ -38,6 +40,16 @@ TransferStreams::TransferStreams(c10::Device device)
   d2h_ = fresh_stream(device, taken);
   taken.push_back(d2h_);
   h2d_ = fresh_stream(device, taken);
+}
+
+TransferStreams TransferStreams::of(c10::Device device) {
+  static std::mutex mutex;  // guards made; held while the device is asked, so that two threads cannot both ask
+  static std::map<std::pair<c10::DeviceType, c10::DeviceIndex>, TransferStreams> made;
+  std::lock_guard lock(mutex);
+  const std::pair key{device.type(), device.index()};
+  auto found = made.find(key);
+  if (found == made.end()) found = made.emplace(key, TransferStreams(device)).first;
+  return found->second;
 }
 
 void TransferStreams::check_compute(const c10::Stream& stream) const {
