@@ -29,7 +29,7 @@ class DefaultScope {
 void bind_model(py::module_& m) {
   py::class_<StormModel, std::shared_ptr<StormModel>>(m, "StormModel")
       .def(py::init([](int64_t input_size, int64_t hidden_size, int64_t output_size, OptionalDevice device) {
-             return std::make_shared<StormModel>(input_size, hidden_size, output_size, at::TensorOptions(device));
+             return std::make_shared<StormModel>(input_size, hidden_size, output_size, at::TensorOptions().device(device));
            }),
            py::arg("input_size"), py::arg("hidden_size"), py::arg("output_size"), py::kw_only(),
            py::arg("device") = OptionalDevice(), Released())
@@ -49,7 +49,7 @@ void bind_trainer(py::module_& m) {
       .def(py::init([](int64_t input_size, int64_t hidden_size, int64_t output_size, double learning_rate,
                        OptionalDevice device) {
              return std::make_unique<StormTrainer>(input_size, hidden_size, output_size, learning_rate,
-                                                   at::TensorOptions(device));
+                                                   at::TensorOptions().device(device));
            }),
            py::arg("input_size"), py::arg("hidden_size"), py::arg("output_size"), py::arg("learning_rate"),
            py::kw_only(), py::arg("device") = OptionalDevice(), Released())
