@@ -14,8 +14,6 @@ from .stats import OffloadStats
 
 __all__ = ["StormSystem", "fetch_activation_from_cpu", "offload_activation_to_cpu", "shared_system"]
 
-HOOKS_IN_CXX: bool = _C.install_hook_dispatch()
-
 
 class StormSystem:
     """One device's engine: two transfer streams, host memory, counters.
@@ -137,10 +135,10 @@ def fetch_activation_from_cpu(activation: _C.OffloadedActivation) -> torch.Tenso
 
 @atexit.register
 def _shut_down() -> None:
+    _C.set_process_exiting()  # first: devices may be gone already, so nothing below may wait for one
     with _lock:
         _systems.clear()
     _C.release_default_systems()
-    _C.set_process_exiting()
 
 
 os.register_at_fork(after_in_child=_C.after_fork_in_child)

@@ -23,7 +23,7 @@ import torch
 
 from pamiq_storm.units import parse_bytes
 
-__all__ = ["SimStats", "configure", "enable", "is_enabled", "reset_stats", "stats"]
+__all__ = ["SimStats", "configure", "enable", "hold", "is_enabled", "reset_stats", "stats"]
 
 Size = int | str | None
 
@@ -143,6 +143,25 @@ def reset_stats() -> None:
         RuntimeError: the simulator is not enabled.
     """
     _enabled().reset_stats()
+
+
+@contextlib.contextmanager
+def hold(stream: torch.Stream | None = None) -> Iterator[None]:
+    """Keep a stream from going on inside the ``with`` block.
+
+    What is issued on `stream` (default: the current one) meanwhile starts when the block ends. For
+    tests that need a copy or a kernel to be late. Synchronising with it inside waits for ever.
+
+    Raises:
+        RuntimeError: the simulator is not enabled.
+    """
+    native = _enabled()
+    held = torch.accelerator.current_stream() if stream is None else stream
+    brake = native.Hold(held.device_index, held.stream_id)
+    try:
+        yield
+    finally:
+        brake.release()
 
 
 def _enabled() -> Any:

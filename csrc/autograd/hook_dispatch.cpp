@@ -24,7 +24,10 @@ std::shared_ptr<OffloadContext>& scope_slot() noexcept {
 const std::shared_ptr<OffloadContext>* answering_context() {
   const auto& state = at::SavedTensorDefaultHooks::get_tls_state();
   if (state.is_tracing) return nullptr;
-  if (!state.stack.empty()) return sentinel_lookup.load(std::memory_order_relaxed)(state.stack.top().first);
+  if (!state.stack.empty()) {
+    const auto lookup = sentinel_lookup.load(std::memory_order_relaxed);
+    return lookup != nullptr ? lookup(state.stack.top().first) : nullptr;
+  }
   if (state.disabled_error_message) return nullptr;
   const auto& scoped = scope_slot();
   return scoped ? &scoped : nullptr;
@@ -69,13 +72,19 @@ ag::Engine& facade() {
 
 }  // namespace
 
-bool install_hook_dispatch(SentinelLookup lookup) {
+void set_sentinel_lookup(SentinelLookup lookup) noexcept {
   sentinel_lookup.store(lookup);
-  if (base_engine.load() == nullptr) {
-    base_engine.store(&ag::Engine::get_default_engine());
+}
+
+bool ensure_hook_dispatch() {
+  static const bool installed = [] {
+    auto& engine = ag::Engine::get_default_engine();
+    engine.initialize_device_threads_pool();
+    base_engine.store(&engine);
     ag::set_default_engine_stub(&facade);
-  }
-  return dynamic_cast<Facade*>(&ag::Engine::get_default_engine()) != nullptr;
+    return dynamic_cast<Facade*>(&ag::Engine::get_default_engine()) != nullptr;
+  }();
+  return installed;
 }
 
 void hook_dispatch_after_fork() {
@@ -83,7 +92,9 @@ void hook_dispatch_after_fork() {
 }
 
 OffloadScope::OffloadScope(std::shared_ptr<OffloadContext> context) : outer_(scope_slot()) {
-  if (context) scope_slot() = std::move(context);
+  if (!context) return;
+  ensure_hook_dispatch();
+  scope_slot() = std::move(context);
 }
 
 OffloadScope::~OffloadScope() {

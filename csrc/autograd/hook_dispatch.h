@@ -18,8 +18,13 @@ namespace storm {
 // Reads the context out of a sentinel without touching its reference count; null when the object is not ours.
 using SentinelLookup = const std::shared_ptr<OffloadContext>* (*)(const c10::SafePyObject& pack_hook) noexcept;
 
-// Puts the facade in front of torch's engine. True when torch now asks us. Idempotent.
-bool install_hook_dispatch(SentinelLookup lookup);
+// How the Python layer's sentinels are read; set while it loads.
+void set_sentinel_lookup(SentinelLookup lookup) noexcept;
+
+// Puts the facade in front of torch's engine; true when torch now asks us. Idempotent. Called when something is first
+// offloaded, not earlier: autograd starts its threads once per process, for the devices it then sees, and they must
+// be those of the engine behind the facade.
+bool ensure_hook_dispatch();
 
 // In a forked child autograd's threads are gone, and the engine behind the facade would wait for them at exit.
 void hook_dispatch_after_fork();

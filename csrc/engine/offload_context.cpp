@@ -42,7 +42,11 @@ SavedTensor OffloadContext::save(const at::Tensor& tensor) {
     counters.share(touched_bytes(tensor).bytes());
     return SavedTensor::offload(tensor, bytes, Tape::append(tape, bytes, /*first=*/false));
   }
-  if (is_last(range.bytes())) return keep(tensor, KeepReason::last, Tape::append(tape, nullptr, false));
+  if (tape->keeps(tensor)) return keep(tensor, KeepReason::last, Tape::append(tape, nullptr, false));
+  if (is_last(range.bytes())) {
+    tape->keep(tensor);
+    return keep(tensor, KeepReason::last, Tape::append(tape, nullptr, false));
+  }
 
   auto host = system_->acquire_host(range.bytes());
   if (!host) return keep(tensor, KeepReason::host_full, Tape::append(tape, nullptr, false));

@@ -46,6 +46,17 @@ std::shared_ptr<OffloadedStorage> Tape::find(const at::Tensor& tensor, ByteRange
   return nullptr;
 }
 
+void Tape::keep(const at::Tensor& tensor) {
+  std::lock_guard lock(mutex_);
+  kept_.emplace(tensor.storage().unsafeGetStorageImpl(), Identity(tensor));
+}
+
+bool Tape::keeps(const at::Tensor& tensor) {
+  std::lock_guard lock(mutex_);
+  auto found = kept_.find(tensor.storage().unsafeGetStorageImpl());
+  return found != kept_.end() && found->second.is_of(tensor);
+}
+
 bool Tape::finished() {
   std::lock_guard lock(mutex_);
   return turned_ || (live_ == 0 && !slots_.empty());
@@ -108,7 +119,7 @@ void Tape::fetch_ahead() {
       position = next_;
     }
     try {
-      if (!bytes->prefetch()) continue;
+      if (!bytes->claim()) continue;
     } catch (const c10::OutOfMemoryError&) {  // not needed yet: backward will ask again
       transfers_->counters.refuse_prefetch();
       return;

@@ -44,6 +44,9 @@ class Tape {
   static Place append(const std::shared_ptr<Tape>& tape, const std::shared_ptr<OffloadedStorage>& bytes, bool first);
   // Bytes saved before on this tape that hold `range` of the tensor's storage as it is now.
   std::shared_ptr<OffloadedStorage> find(const at::Tensor& tensor, ByteRange range);
+  // Bytes that stay on the device although they could move: saved again, they stay again.
+  void keep(const at::Tensor& tensor);
+  bool keeps(const at::Tensor& tensor);
   // No more saves belong here: backward has begun, or everything saved was dropped.
   bool finished();
 
@@ -72,6 +75,7 @@ class Tape {
   std::mutex mutex_;  // guards what follows; not held while bytes are moved
   std::vector<Slot> slots_;
   std::unordered_multimap<c10::StorageImpl*, std::weak_ptr<OffloadedStorage>> by_storage_;
+  std::unordered_map<c10::StorageImpl*, Identity> kept_;
   bool turned_ = false;
   uint64_t pass_ = 1;       // grows when backward asks again for what it had (retain_graph)
   size_t live_ = 0;         // places not yet left

@@ -97,13 +97,15 @@ void bind_sentinel(py::module_& m) {
   m.def(
       "hook_pair",
       [](const std::shared_ptr<OffloadContext>& context) {
+        ensure_hook_dispatch();  // where it cannot be installed, torch calls the pair
         return py::make_tuple(py::reinterpret_steal<py::object>(new_sentinel(context, /*packs=*/true)),
                               py::reinterpret_steal<py::object>(new_sentinel(context, /*packs=*/false)));
       },
       py::arg("context"), "The (pack, unpack) pair that stands for `context` on torch's saved-tensor hook stack.");
-  m.def("install_hook_dispatch", [] { return install_hook_dispatch(&context_of); },
+  m.def("ensure_hook_dispatch", &ensure_hook_dispatch,
         "Answer saved-tensor hooks in C++ from now on. False where this torch does not allow it.");
   m.def("after_fork_in_child", &hook_dispatch_after_fork);
+  set_sentinel_lookup(&context_of);
   OffloadHook::set_python_view(&python_view);
   BlockingRegion::set_callbacks(&release_gil, &retake_gil);
 }
