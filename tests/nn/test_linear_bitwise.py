@@ -86,8 +86,8 @@ def test_output_and_gradients_are_torchs_bit_for_bit(
 
 @pytest.mark.parametrize("frozen", ["nothing", "weight", "input"])
 @pytest.mark.parametrize("layout", ["1d", "2d", "2d transposed", "3d", "3d features first", "4d middle swapped"])
-def test_output_and_gradients_are_torchs_bit_for_bit_on_the_accelerator(layout: str, frozen: str, sim: str) -> None:
-    problem = Problem(layout, torch.float32, True, frozen, sim)
+def test_output_and_gradients_are_torchs_bit_for_bit_on_the_accelerator(layout: str, frozen: str, device: str) -> None:
+    problem = Problem(layout, torch.float32, True, frozen, device)
     assert_same(problem.run(storm_forward, "dense"), problem.run(F.linear, "dense"))
 
 

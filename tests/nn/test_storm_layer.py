@@ -32,11 +32,11 @@ def test_state_dicts_go_both_ways() -> None:
     assert torch.equal(layer(x), linear(x))
 
 
-def test_device_and_dtype_are_those_asked_for(device: str) -> None:
-    layer = StormLayer(5, 3, device=device, dtype=torch.bfloat16)
-    assert layer.weight.device.type == device
+def test_device_and_dtype_are_those_asked_for(any_device: str) -> None:
+    layer = StormLayer(5, 3, device=any_device, dtype=torch.bfloat16)
+    assert layer.weight.device.type == any_device
     assert layer.weight.dtype == torch.bfloat16
-    assert layer(torch.randn(2, 5, dtype=torch.bfloat16).to(device)).dtype == torch.bfloat16
+    assert layer(torch.randn(2, 5, dtype=torch.bfloat16).to(any_device)).dtype == torch.bfloat16
 
 
 def test_the_number_shows() -> None:

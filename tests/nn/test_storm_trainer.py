@@ -14,22 +14,22 @@ def batches(device: str, count: int = 10) -> list[tuple[torch.Tensor, torch.Tens
     return [(torch.randn(32, 6).to(device), torch.randn(32, 3).to(device)) for _ in range(count)]
 
 
-def test_cxx_and_python_train_alike_bit_for_bit(device: str) -> None:
-    python = StormTrainer(*SIZES, 0.01, device=device)
-    cxx = _C.StormTrainer(*SIZES, 0.01, device=torch.device(device))
+def test_cxx_and_python_train_alike_bit_for_bit(any_device: str) -> None:
+    python = StormTrainer(*SIZES, 0.01, device=any_device)
+    cxx = _C.StormTrainer(*SIZES, 0.01, device=torch.device(any_device))
     cxx.model.load_state_dict(python.model.state_dict())
-    for x, y in batches(device):
+    for x, y in batches(any_device):
         assert torch.equal(cxx.train_step(x, y).cpu(), python.train_step(x, y).cpu())
     for key, value in python.model.state_dict().items():
         assert torch.equal(cxx.model.state_dict()[key].cpu(), value.cpu())
 
 
-def test_a_trainer_trains_as_plain_torch_does_bit_for_bit(device: str) -> None:
-    trainer = StormTrainer(*SIZES, 0.01, device=device)
-    plain = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 3)).to(device)
+def test_a_trainer_trains_as_plain_torch_does_bit_for_bit(any_device: str) -> None:
+    trainer = StormTrainer(*SIZES, 0.01, device=any_device)
+    plain = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 3)).to(any_device)
     plain.load_state_dict(trainer.model.layers.state_dict())
     adam = torch.optim.Adam(plain.parameters(), lr=0.01)
-    for x, y in batches(device):
+    for x, y in batches(any_device):
         adam.zero_grad()
         loss = nn.functional.mse_loss(plain(x), y)
         loss.backward()
@@ -46,9 +46,9 @@ def test_cxx_and_python_models_start_alike() -> None:
     assert all(torch.equal(cxx[key], python[key]) for key in cxx)
 
 
-def test_the_loss_falls_and_has_no_history(device: str) -> None:
-    trainer = StormTrainer(*SIZES, 0.01, device=device)
-    ((x, y),) = batches(device, 1)
+def test_the_loss_falls_and_has_no_history(any_device: str) -> None:
+    trainer = StormTrainer(*SIZES, 0.01, device=any_device)
+    ((x, y),) = batches(any_device, 1)
     losses = [trainer.train_step(x, y) for _ in range(30)]
     assert losses[-1].item() < losses[0].item()
     assert losses[0].shape == ()
@@ -67,10 +67,10 @@ def test_a_target_of_another_shape_is_refused_and_changes_nothing(make: type) ->
 
 
 @pytest.mark.parametrize("make", [StormTrainer, _C.StormTrainer], ids=["python", "c++"])
-def test_a_target_on_another_device_is_refused(make: type, sim: str) -> None:
-    trainer = make(*SIZES, 0.01, device=torch.device(sim))
-    with pytest.raises(ValueError, match="target on sim:0, where the model is, got one on cpu"):
-        trainer.train_step(torch.randn(4, 6).to(sim), torch.randn(4, 3))
+def test_a_target_on_another_device_is_refused(make: type, device: str) -> None:
+    trainer = make(*SIZES, 0.01, device=torch.device(device))
+    with pytest.raises(ValueError, match=f"target on {device}:0, where the model is, got one on cpu"):
+        trainer.train_step(torch.randn(4, 6).to(device), torch.randn(4, 3))
 
 
 def test_a_state_dict_that_does_not_fit_is_refused_whole() -> None:
