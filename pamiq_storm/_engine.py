@@ -136,6 +136,7 @@ def _shut_down() -> None:
     _C.set_process_exiting()  # first: devices may be gone already, so nothing below may wait for one
     with _lock:
         _systems.clear()
+    _C.release_default_contexts()
     _C.release_default_systems()
 
 

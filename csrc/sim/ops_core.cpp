@@ -70,8 +70,12 @@ Tensor unfold(const Tensor& self, int64_t dim, int64_t size, int64_t step) {
   return at::native::unfold(self, dim, size, step);
 }
 
-Tensor view_as_real(const Tensor& self) { return at::native::view_as_real(self); }
-Tensor view_as_complex(const Tensor& self) { return at::native::view_as_complex(self); }
+Tensor view_as_real(const Tensor& self) {
+  return at::native::view_as_real(self);
+}
+Tensor view_as_complex(const Tensor& self) {
+  return at::native::view_as_complex(self);
+}
 
 // torch's own resize_ for CPU would copy at once, before the stream has written the old contents.
 void grow(const c10::Storage& storage, size_t bytes) {
@@ -92,7 +96,9 @@ const Tensor& resize_(const Tensor& self, SymIntArrayRef symbolic_size,
 Tensor& set_tensor(Tensor& self, const Tensor& source) {
   return at::native::set_tensor_(self, source);
 }
-Tensor& set_storage(Tensor& self, at::Storage source) { return at::native::set_(self, source); }
+Tensor& set_storage(Tensor& self, at::Storage source) {
+  return at::native::set_(self, source);
+}
 Tensor& set_geometry(Tensor& self, at::Storage source, int64_t offset, IntArrayRef size,
                      IntArrayRef stride) {
   const auto item = self.unsafeGetTensorImpl()->itemsize();

@@ -76,9 +76,7 @@ def assert_same(ours: list[torch.Tensor], torchs: list[torch.Tensor]) -> None:
 @pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_output_and_gradients_are_torchs_bit_for_bit(
-    layout: str, dtype: torch.dtype, bias: bool, frozen: str
-) -> None:
+def test_output_and_gradients_are_torchs_bit_for_bit(layout: str, dtype: torch.dtype, bias: bool, frozen: str) -> None:
     problem = Problem(layout, dtype, bias, frozen, "cpu")
     for grad_of in ("dense", "sum"):
         assert_same(problem.run(storm_forward, grad_of), problem.run(F.linear, grad_of))

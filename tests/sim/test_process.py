@@ -7,9 +7,7 @@ import pytest
 
 
 def run(code, **options):
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=50, **options
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50, **options)
     assert done.stderr == ""
     assert done.returncode == 0
     return done.stdout
