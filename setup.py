@@ -15,8 +15,8 @@ def sources(folders: list[str]) -> list[str]:
 
 setup(
     ext_modules=[
-        CppExtension("pamiq_storm._C", sources(ENGINE_FOLDERS), include_dirs=["csrc"], extra_compile_args=FLAGS),
-        CppExtension("pamiq_storm._sim", sources(["sim"]), include_dirs=["csrc"], extra_compile_args=FLAGS),
+        CppExtension("pamiq_storm._C", sources(ENGINE_FOLDERS), include_dirs=[str(Path("csrc").resolve())], extra_compile_args=FLAGS),
+        CppExtension("pamiq_storm._sim", sources(["sim"]), include_dirs=[str(Path("csrc").resolve())], extra_compile_args=FLAGS),
     ],
     cmdclass={"build_ext": BuildExtension},
 )

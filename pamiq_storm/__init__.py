@@ -1,1 +1,26 @@
-"""Train models that do not fit into device memory, bit for bit."""
+"""Train models that do not fit into device memory, bit for bit.
+
+Saved activations leave device memory for host memory on streams of their own while the model computes, and are back
+before backward asks for them::
+
+    storm = pamiq_storm.offload(model)
+    with storm:
+        loss = model(x)
+    loss.backward()
+"""
+
+from ._engine import StormSystem, fetch_activation_from_cpu, offload_activation_to_cpu
+from .config import OffloadConfig
+from .offload import offload
+from .stats import OffloadStats
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "OffloadConfig",
+    "OffloadStats",
+    "StormSystem",
+    "fetch_activation_from_cpu",
+    "offload",
+    "offload_activation_to_cpu",
+]

@@ -28,9 +28,9 @@ KeepRules::KeepRules(c10::Device device, size_t min_bytes, const std::vector<at:
   }
 }
 
-bool KeepRules::movable(const at::Tensor& tensor) const {
+bool KeepRules::movable(const at::Tensor& tensor, c10::Device device) {
   const auto* impl = tensor.unsafeGetTensorImpl();
-  return tensor.device() == device_ && tensor.layout() == at::kStrided && tensor.has_storage() &&
+  return tensor.device() == device && tensor.layout() == at::kStrided && tensor.has_storage() &&
          !impl->key_set().has_any(kWrapped) && !tensor.is_quantized() && !tensor.is_nested() &&
          !tensor.is_inference() && !impl->has_symbolic_sizes_strides();
 }
@@ -43,7 +43,7 @@ bool KeepRules::is_parameter(const at::Tensor& tensor) const {
 }
 
 std::optional<KeepReason> KeepRules::reason(const at::Tensor& tensor) const {
-  if (!movable(tensor)) return KeepReason::foreign;
+  if (!movable(tensor, device_)) return KeepReason::foreign;
   if (is_parameter(tensor)) return KeepReason::parameter;
   // A small view of large bytes is small only if moving it alone is.
   if (touched_bytes(tensor).bytes() < min_bytes_) return KeepReason::small;

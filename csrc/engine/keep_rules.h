@@ -15,9 +15,10 @@ class KeepRules {
   // `model` holds the parameters and buffers whose storages stay.
   KeepRules(c10::Device device, size_t min_bytes, const std::vector<at::Tensor>& model);
   std::optional<KeepReason> reason(const at::Tensor& tensor) const;
+  // A plain strided tensor of `device`, nothing but its bytes.
+  static bool movable(const at::Tensor& tensor, c10::Device device);
 
  private:
-  bool movable(const at::Tensor& tensor) const;
   bool is_parameter(const at::Tensor& tensor) const;
 
   c10::Device device_;
