@@ -100,7 +100,11 @@ class Results:
 
     def write(self, path: Path) -> None:
         """Writes the file whole or not at all."""
-        write_atomically(path, (json.dumps(self.to_json(), indent=2) + "\n").encode())
+        write_atomically(path, self.to_bytes())
+
+    def to_bytes(self) -> bytes:
+        """The content of a result file; raises `ResultsError` if it breaks the format."""
+        return (json.dumps(self.to_json(), indent=2, allow_nan=False) + "\n").encode()
 
     @staticmethod
     def read(path: Path) -> Results:

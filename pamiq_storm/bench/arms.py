@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from pamiq_storm import OffloadConfig, offload
+from pamiq_storm.bench.hardware import Traffic
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,10 @@ class Arm(Protocol):
         """Tensors asked for before they were on their way back, since the start; None without offload."""
         ...
 
+    def traffic(self) -> Traffic:
+        """Bytes moved since the start, by the arm's own account."""
+        ...
+
     def close(self) -> None:
         """Releases what the arm holds."""
         ...
@@ -57,6 +62,9 @@ class PlainArm:
     def late_fetches(self) -> int | None:
         return None
 
+    def traffic(self) -> Traffic:
+        return Traffic(0, 0)
+
     def close(self) -> None:
         return None
 
@@ -69,10 +77,27 @@ class SaveOnCpuArm(PlainArm):
     def __init__(self, workload: Workload, device: torch.device) -> None:
         super().__init__(workload)
         self._device_type = device.type
+        self._moved = [0, 0]
 
     def forward(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        with torch.autograd.graph.save_on_cpu(pin_memory=True, device_type=self._device_type):
+        hooks = torch.autograd.graph.save_on_cpu(pin_memory=True, device_type=self._device_type)
+        pack, unpack = hooks.pack_hook, hooks.unpack_hook
+
+        def counted_pack(tensor: Tensor) -> Any:
+            self._moved[0] += tensor.nbytes
+            return pack(tensor)
+
+        def counted_unpack(packed: Any) -> Tensor:
+            tensor = unpack(packed)
+            self._moved[1] += tensor.nbytes
+            return tensor
+
+        hooks.pack_hook, hooks.unpack_hook = counted_pack, counted_unpack
+        with hooks:
             return super().forward(inputs, targets)
+
+    def traffic(self) -> Traffic:
+        return Traffic(*self._moved)
 
 
 class CheckpointArm(PlainArm):
@@ -101,18 +126,22 @@ class StormArm(PlainArm):
     def late_fetches(self) -> int | None:
         return self.storm.stats().late_fetches
 
+    def traffic(self) -> Traffic:
+        stats = self.storm.stats()
+        return Traffic(stats.offloaded_bytes, stats.fetched_bytes)
+
     def close(self) -> None:
         self.storm.close()
 
 
-def standard_arms(workload: Workload, device: torch.device, config: OffloadConfig) -> list[Arm]:
-    """No offload first: the others are compared with it."""
-    return [
-        PlainArm(workload),
-        SaveOnCpuArm(workload, device),
-        CheckpointArm(workload),
-        StormArm(workload, config),
-    ]
+def standard_arms(workload: Workload, device: torch.device, config: OffloadConfig) -> dict[str, Callable[[], Arm]]:
+    """Makers of the arms by name. No offload comes first: the others are compared with it."""
+    return {
+        PlainArm.name: lambda: PlainArm(workload),
+        SaveOnCpuArm.name: lambda: SaveOnCpuArm(workload, device),
+        CheckpointArm.name: lambda: CheckpointArm(workload),
+        StormArm.name: lambda: StormArm(workload, config),
+    }
 
 
 @contextmanager

@@ -93,22 +93,21 @@ class SimulatedHardware:
     profile = "simulated, one CPU core"
 
     def __init__(self, link: Link) -> None:
+        # Enabling it changes the whole process, so not before somebody asks.
         from pamiq_storm import sim
 
         self._sim = sim
         self._link = link
-        self._limit: int | None = None
-        self._apply()
+        sim.enable(memory=None, d2h=link.d2h, h2d=link.h2d)
         self.device = torch.device("sim", 0)
 
     def set_link(self, link: Link) -> None:
         """Gives the link other rates from now on."""
         self._link = link
-        self._apply()
+        self._sim.configure(d2h=link.d2h, h2d=link.h2d)
 
     def limit_memory(self, limit_bytes: int | None) -> None:
-        self._limit = limit_bytes
-        self._apply()
+        self._sim.configure(memory=limit_bytes)
 
     def link(self) -> Link:
         return self._link
@@ -123,9 +122,6 @@ class SimulatedHardware:
     def reset_peaks(self) -> None:
         torch.accelerator.reset_peak_memory_stats()
         self._sim.reset_stats()
-
-    def _apply(self) -> None:
-        self._sim.enable(memory=self._limit or 0, d2h=self._link.d2h, h2d=self._link.h2d)
 
 
 def choose(device: str, link: Link) -> Hardware:

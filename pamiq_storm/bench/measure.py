@@ -19,13 +19,15 @@ from pamiq_storm.bench.hardware import Hardware, Link, Traffic
 class Step:
     """One forward and backward, begun and ended with an idle device."""
 
+    loss: Tensor
+    """On the CPU."""
     step_ms: float
     """Host clock, from before forward until the device is done with backward."""
     forward_ms: float
     """Device events around forward."""
     backward_ms: float
     """Device events from the end of forward to the end of backward."""
-    traffic: Traffic | None
+    traffic: Traffic
     late_fetches: int | None
     peak_allocated_bytes: int
     peak_reserved_bytes: int
@@ -35,7 +37,7 @@ def run_step(arm: Arm, hardware: Hardware, inputs: Tensor, targets: Tensor) -> S
     """Runs forward and backward of `arm`; gradients are added to those already there."""
     torch.accelerator.synchronize()
     torch.accelerator.reset_peak_memory_stats()
-    late, moved = arm.late_fetches(), hardware.traffic()
+    late, moved = arm.late_fetches(), _moved(arm, hardware)
     events = [torch.Event(enable_timing=True) for _ in range(3)]
     start = time.perf_counter()
     events[0].record()
@@ -46,10 +48,11 @@ def run_step(arm: Arm, hardware: Hardware, inputs: Tensor, targets: Tensor) -> S
     torch.accelerator.synchronize()
     step_ms = (time.perf_counter() - start) * 1e3
     return Step(
+        loss=loss.detach().cpu(),
         step_ms=step_ms,
         forward_ms=events[0].elapsed_time(events[1]),
         backward_ms=events[1].elapsed_time(events[2]),
-        traffic=_since(moved, hardware.traffic()),
+        traffic=_since(moved, _moved(arm, hardware)),
         late_fetches=None if late is None else (arm.late_fetches() or 0) - late,
         peak_allocated_bytes=torch.accelerator.max_memory_allocated(),
         peak_reserved_bytes=torch.accelerator.max_memory_reserved(),
@@ -78,7 +81,10 @@ def percentile(values: Sequence[float], percent: int) -> float:
     return statistics.quantiles(values, n=10, method="inclusive")[percent // 10 - 1]
 
 
-def _since(before: Traffic | None, after: Traffic | None) -> Traffic | None:
-    if before is None or after is None:
-        return None
+def _moved(arm: Arm, hardware: Hardware) -> Traffic:
+    """The device's own count where it has one: it sees what an arm forgets to tell."""
+    return hardware.traffic() or arm.traffic()
+
+
+def _since(before: Traffic, after: Traffic) -> Traffic:
     return Traffic(after.d2h - before.d2h, after.h2d - before.h2d)
