@@ -157,6 +157,7 @@ void PinnedMemoryPool::trim() {
 
 PoolStats PinnedMemoryPool::stats() {
   std::lock_guard lock(mutex_);
+  reclaim_locked();
   PoolStats stats = counters_;
   stats.pinned_bytes = pinned_.slab_bytes;
   stats.pageable_bytes = pageable_.slab_bytes;

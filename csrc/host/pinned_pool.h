@@ -47,7 +47,7 @@ struct PoolConfig {
 struct PoolStats {
   size_t pinned_bytes = 0;    // in slabs
   size_t pageable_bytes = 0;  // in slabs
-  size_t live_bytes = 0;      // in buffers, those waiting for an event included
+  size_t live_bytes = 0;      // in buffers, those still behind an event included
   size_t peak_live_bytes = 0;
   size_t peak_slab_bytes = 0;
   uint64_t hits = 0;          // buffers served from existing slabs
