@@ -53,7 +53,9 @@ def _parser() -> argparse.ArgumentParser:
     bench.set_defaults(command=_bench)
 
     for command in (demo, bench):
-        command.add_argument("--device", default="auto", choices=["auto", "cuda", "sim"], help="auto: CUDA if it is there")
+        command.add_argument(
+            "--device", default="auto", choices=["auto", "cuda", "sim"], help="auto: CUDA if it is there"
+        )
         command.add_argument("--quick", action="store_true", help="tiny sizes: shows that it runs, times mean nothing")
     return parser
 
@@ -79,7 +81,7 @@ def _bench(options: argparse.Namespace) -> int:
     return 0
 
 
-def _info(options: argparse.Namespace) -> int:
+def _info(_options: argparse.Namespace) -> int:
     lines = {
         "pamiq_storm": pamiq_storm.__version__,
         "torch": torch.__version__,

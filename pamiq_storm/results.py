@@ -92,7 +92,7 @@ class Results:
 
     @staticmethod
     def from_json(document: object) -> Results:
-        """Builds from a JSON object; raises `ResultsError` naming the key that is missing, unknown or of another type."""
+        """Builds from a JSON object; raises `ResultsError` naming the key that is missing or wrong."""
         checked = _checked(document)
         row_type = ROW_TYPES[checked["suite"]]
         rows = tuple(row_type(**row) for row in checked["rows"])
@@ -148,8 +148,8 @@ def write_atomically(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, path)
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise

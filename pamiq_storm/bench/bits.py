@@ -26,9 +26,7 @@ def gradients(model: nn.Module) -> dict[str, Tensor | None]:
 
 def differing(first: Mapping[str, Tensor | None], second: Mapping[str, Tensor | None]) -> list[str]:
     """Names whose tensors differ in any bit, or that only one side has."""
-    return sorted(
-        name for name in first.keys() | second.keys() if not _same(first.get(name), second.get(name))
-    )
+    return sorted(name for name in first.keys() | second.keys() if not _same(first.get(name), second.get(name)))
 
 
 def _same(first: Tensor | None, second: Tensor | None) -> bool:

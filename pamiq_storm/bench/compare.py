@@ -54,7 +54,7 @@ def compare(
 ) -> Comparison:
     """Compares arms on one model. The first maker's arm is the reference for gradients and compute time.
 
-    Peaks include gradients and the optimizer's state. `advance` is called `comparison_steps(len(makers), rounds)` times.
+    Peaks include gradients and the optimizer's state. `advance` is called after each of `comparison_steps` steps.
     """
     _create_state(next(iter(makers.values()))(), hardware, batch, optimizer)
     examined = _examine_all(workload, makers, hardware, batch, advance)

@@ -1,8 +1,8 @@
 """What a saved-tensor hook costs the host, per tensor that autograd saves.
 
-A chain of `sin` saves one tensor per operation. Forward and backward of the chain are timed on the host's clock, which on
-an accelerator is the time to issue the work: the device is idle before the clock starts and nobody waits for it at the
-end. Hooks are interleaved round by round, and the best round counts: whatever else the machine does only adds time.
+A chain of `sin` saves one tensor per operation. Forward and backward of the chain are timed on the host's clock, which
+on an accelerator is the time to issue the work: the device is idle before the clock starts and nobody waits for it at
+the end. Hooks are interleaved round by round, and the best round counts: what else the machine does only adds time.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Device memory over one training step, placed in the device's own time.
 
 The host runs ahead of the device, so memory against the host's clock would show a leap and a plateau. Here each sample
-takes the allocator's count when the host issues the work at one point of the model and a device event that tells when the
-device got there: with stream-ordered memory that is what the device holds at that time.
+takes the allocator's count when the host issues the work at one point of the model, and a device event that tells when
+the device got there: with stream-ordered memory that is what the device holds at that time.
 """
 
 from __future__ import annotations
@@ -61,15 +61,15 @@ def trace_memory(arm: Arm, model: nn.Module, inputs: Tensor, targets: Tensor) ->
 
 
 def _watch(model: nn.Module, sample: Callable[[], None]) -> list[Any]:
-    def on_gradient(gradient: Tensor) -> None:
+    def on_gradient(_gradient: Tensor) -> None:
         sample()
 
-    def after(module: nn.Module, inputs: Any, output: Any) -> None:
+    def after(_module: nn.Module, _inputs: Any, output: Any) -> None:
         sample()
         if isinstance(output, Tensor) and output.requires_grad:
             output.register_hook(on_gradient)
 
-    def before(module: nn.Module, inputs: Any) -> None:
+    def before(_module: nn.Module, _inputs: Any) -> None:
         sample()
 
     handles: list[Any] = []

@@ -40,7 +40,12 @@ def run(out: Path, device: str, quick: bool, seed: int, console: Console) -> int
     console.line(f"pamiq_storm demo on {label}" + (": every figure is simulated" if hardware.simulated else ""))
     findings = _measure(setting, console)
     results = collect(
-        "demo", hardware.device.type, hardware.simulated, hardware.profile, findings.comparison.rows, report.facts(findings)
+        "demo",
+        hardware.device.type,
+        hardware.simulated,
+        hardware.profile,
+        findings.comparison.rows,
+        report.facts(findings),
     )
     _say_results(findings, console)
     _write(out, results, findings, console)
@@ -87,7 +92,7 @@ def _say_results(findings: Findings, console: Console) -> None:
 
 def _write(out: Path, results: Results, findings: Findings, console: Console) -> None:
     simulated = ", simulated" if results.simulated else ""
-    title = f"Training a byte-level GPT: device memory in one step ({results.profile.removeprefix('simulated, ')}{simulated})"
+    title = f"Training a byte-level GPT: device memory in one step ({results.device}{simulated})"
     made = {"results.json": results.to_bytes()}
     try:
         made["memory.png"] = memory_figure(findings.comparison.lines, findings.setting.sizes.memory_limit_bytes, title)

@@ -81,7 +81,9 @@ CUDA = DemoSizes(
     rounds=5,
     text_bytes=3_000_000,
     learning_rate=1e-3,
-    offload=OffloadConfig(window_bytes="256MiB", prefetch_bytes="256MiB", keep_last_bytes="256MiB", slab_bytes="256MiB"),
+    offload=OffloadConfig(
+        window_bytes="256MiB", prefetch_bytes="256MiB", keep_last_bytes="256MiB", slab_bytes="256MiB"
+    ),
     identity_offload=OffloadConfig(window_bytes="64MiB", prefetch_bytes="64MiB", keep_last_bytes="64MiB"),
 )
 
