@@ -1,0 +1,115 @@
+"""`python -m pamiq_storm {demo,info,bench}`."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+import pamiq_storm
+
+INTERRUPTED = 130
+"""What a shell reports for a command that Ctrl-C ended."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.command(options)
+    except KeyboardInterrupt:
+        print("interrupted: nothing was written", file=sys.stderr)
+        return INTERRUPTED
+    except (RuntimeError, OSError) as error:
+        if options.debug:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    from pamiq_storm.bench.registry import SUITES
+
+    parser = argparse.ArgumentParser(prog="python -m pamiq_storm", description=pamiq_storm.__doc__.splitlines()[0])
+    parser.add_argument("--debug", action="store_true", help="show where an error came from")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    demo = commands.add_parser("demo", help="train a model that does not fit, with and without STORM")
+    demo.add_argument("--out", type=Path, default=Path("demo"), help="folder for results.json and memory.png")
+    demo.add_argument("--seed", type=int, default=0, help="of weights and batches")
+    demo.set_defaults(command=_demo)
+
+    info = commands.add_parser("info", help="versions, devices and what was built")
+    info.set_defaults(command=_info)
+
+    bench = commands.add_parser("bench", help="run a benchmark suite")
+    bench.add_argument("suite", choices=sorted(SUITES))
+    bench.add_argument("--json", type=Path, metavar="PATH", help="write the results there")
+    bench.add_argument("--plot", type=Path, metavar="PATH", help="draw them there, as PNG")
+    bench.set_defaults(command=_bench)
+
+    for command in (demo, bench):
+        command.add_argument(
+            "--device", default="auto", choices=["auto", "cuda", "sim"], help="auto: CUDA if it is there"
+        )
+        command.add_argument("--quick", action="store_true", help="tiny sizes: shows that it runs, times mean nothing")
+    return parser
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from pamiq_storm import demo
+    from pamiq_storm.bench.console import Console
+
+    return demo.run(options.out, options.device, options.quick, options.seed, Console())
+
+
+def _bench(options: argparse.Namespace) -> int:
+    from pamiq_storm.bench.console import Console
+    from pamiq_storm.bench.plot import plot
+    from pamiq_storm.bench.registry import SUITES
+    from pamiq_storm.results import write_atomically
+
+    results = SUITES[options.suite](options.device, options.quick, Console())
+    if options.json:
+        results.write(options.json)
+    if options.plot:
+        write_atomically(options.plot, plot(results))
+    return 0
+
+
+def _info(_options: argparse.Namespace) -> int:
+    lines = {
+        "pamiq_storm": pamiq_storm.__version__,
+        "torch": torch.__version__,
+        "python": f"{platform.python_version()} on {platform.system()} {platform.machine()}",
+        "devices": ", ".join(_devices()) or "none: use the simulator",
+        "simulator": _simulator(),
+    }
+    if built := getattr(pamiq_storm, "build_info", None):
+        lines["built"] = ", ".join(f"{key} {value}" for key, value in dict(built()).items())
+    for name, value in lines.items():
+        print(f"{name + ':':<13}{value}")
+    return 0
+
+
+def _devices() -> list[str]:
+    return [
+        f"cuda:{index} {torch.cuda.get_device_name(index)}"
+        for index in (range(torch.cuda.device_count()) if torch.cuda.is_available() else [])
+    ]
+
+
+def _simulator() -> str:
+    try:
+        from pamiq_storm import _sim  # noqa: F401  # pyright: ignore
+    except ImportError as error:
+        return f"not built ({error})"
+    return "built; pamiq_storm.sim.enable() turns it on"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,154 @@
+"""What a saved-tensor hook costs the host, per tensor that autograd saves.
+
+A chain of `sin` saves one tensor per operation. Forward and backward of the chain are timed on the host's clock, which
+on an accelerator is the time to issue the work: the device is idle before the clock starts and nobody waits for it at
+the end. Hooks are interleaved round by round, and the best round counts: what else the machine does only adds time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import save_on_cpu, saved_tensors_hooks
+
+from pamiq_storm import OffloadConfig, offload
+from pamiq_storm.bench.console import Console, table
+from pamiq_storm.bench.hardware import Link, choose
+from pamiq_storm.results import HookRow, Results, collect
+
+Context = Callable[[], AbstractContextManager[object]]
+
+LINK = Link(2e9, 2e9)
+CONFIG = OffloadConfig(
+    min_bytes="64KiB", window_bytes="4MiB", prefetch_bytes="4MiB", keep_last_bytes=0, slab_bytes="16MiB"
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A chain of operations whose saved tensors meet one fate."""
+
+    name: str
+    device: torch.device
+    elements: int
+    tensors: int
+    rounds: int
+    hooks: Mapping[str, Context]
+
+
+@dataclass(frozen=True)
+class HostTime:
+    """Seconds the host took for one chain."""
+
+    forward: float
+    backward: float
+
+
+def run(device: str, quick: bool, console: Console) -> Results:
+    """Measures all cases and says what was found."""
+    hardware = choose(device, LINK)
+    rows: list[HookRow] = []
+    cases = _cases(hardware.device, quick)
+    with console.progress("hooks", sum(case.rounds for case in cases)) as advance:
+        for case in cases:
+            rows += _measure(case, advance)
+    results = collect("hooks", hardware.device.type, hardware.simulated, hardware.profile, rows)
+    console.line(describe(rows))
+    return results
+
+
+def describe(rows: list[HookRow]) -> str:
+    """The rows as text."""
+    header = ["case / hook", "forward us", "backward us", "added forward", "added backward", "tensors"]
+    lines = [
+        [
+            f"{row.case} / {row.hook}",
+            f"{row.forward_us:.2f}",
+            f"{row.backward_us:.2f}",
+            f"{row.added_forward_us:+.2f}",
+            f"{row.added_backward_us:+.2f}",
+            str(row.tensors),
+        ]
+        for row in rows
+    ]
+    return table(header, lines) + "\nhost time per saved tensor, best round; added: over torch's plain saving"
+
+
+def _cases(device: torch.device, quick: bool) -> list[Case]:
+    kept = {
+        "none": contextlib.nullcontext,
+        "storm_kept": _storm(device),
+        "python_identity": lambda: saved_tensors_hooks(_identity, _identity),
+        "python_detach": lambda: saved_tensors_hooks(Tensor.detach, _identity),
+        "save_on_cpu": lambda: save_on_cpu(pin_memory=True, device_type=device.type),
+    }
+    offloaded = {"storm_offloaded" if name == "storm_kept" else name: make for name, make in kept.items()}
+    rounds = 3 if quick else 30
+    return [
+        Case("kept, CPU tensors", torch.device("cpu"), 16, 100 if quick else 2000, rounds, kept),
+        Case(f"kept, small {device.type} tensors", device, 16, 50 if quick else 500, rounds, kept),
+        Case(f"offloaded, {device.type} tensors", device, 32768, 20 if quick else 100, rounds, offloaded),
+    ]
+
+
+def _storm(device: torch.device) -> Context:
+    return lambda: offload(None, CONFIG, device=device)
+
+
+def _identity(tensor: Tensor) -> Tensor:
+    return tensor
+
+
+def _measure(case: Case, advance: Callable[[], None]) -> list[HookRow]:
+    start = torch.full((case.elements,), 0.5, device=case.device, requires_grad=True)
+    contexts = {name: make() for name, make in case.hooks.items()}
+    times: dict[str, list[HostTime]] = {name: [] for name in contexts}
+    for _ in range(case.rounds):
+        for name, context in contexts.items():
+            times[name].append(_time_chain(start, case.tensors, context))
+        advance()
+    for context in contexts.values():
+        if isinstance(context, offload):
+            context.close()
+    best = {
+        name: HostTime(min(t.forward for t in found[1:]), min(t.backward for t in found[1:]))
+        for name, found in times.items()
+    }
+    return [_row(case, name, best[name], best["none"]) for name in contexts]
+
+
+def _time_chain(start: Tensor, length: int, context: AbstractContextManager[object]) -> HostTime:
+    torch.accelerator.synchronize()
+    with context:
+        began = time.perf_counter()
+        y = start
+        for _ in range(length):
+            y = y.sin()
+        forward = time.perf_counter() - began
+    gradient = torch.ones_like(y)
+    torch.accelerator.synchronize()
+    began = time.perf_counter()
+    y.backward(gradient)
+    backward = time.perf_counter() - began
+    torch.accelerator.synchronize()
+    start.grad = None
+    return HostTime(forward, backward)
+
+
+def _row(case: Case, name: str, found: HostTime, plain: HostTime) -> HookRow:
+    per_tensor = 1e6 / case.tensors
+    return HookRow(
+        hook=name,
+        case=case.name,
+        forward_us=found.forward * per_tensor,
+        backward_us=found.backward * per_tensor,
+        added_forward_us=(found.forward - plain.forward) * per_tensor,
+        added_backward_us=(found.backward - plain.backward) * per_tensor,
+        tensors=case.tensors,
+    )

@@ -1,0 +1,77 @@
+"""Figures from results, as PNG bytes. Needs matplotlib, an extra."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+from pamiq_storm.bench.timeline import MemoryLine
+from pamiq_storm.results import HookRow, Results
+
+COLOURS = {"none": "#6b7280", "save_on_cpu": "#d97706", "checkpoint": "#2563eb", "storm": "#be123c"}
+MIB = 1 << 20
+
+
+class PlottingError(RuntimeError):
+    """No figure can be made; the message says what to do."""
+
+
+def memory_figure(lines: Sequence[MemoryLine], limit_bytes: int, title: str) -> bytes:
+    """Allocated device memory over one step, a line per arm, and the limit."""
+    figure, axes = _figure(9.0, 4.8)
+    for line in lines:
+        colour = COLOURS.get(line.arm)
+        heights = [size / MIB for size in line.allocated_bytes]
+        axes.plot(line.time_ms, heights, label=line.arm, color=colour, linewidth=2.2 if line.arm == "storm" else 1.4)
+        turn = min(range(len(line.time_ms)), key=lambda i: abs(line.time_ms[i] - line.turn_ms))
+        axes.plot(line.time_ms[turn], heights[turn], "o", color=colour, markersize=5)
+    axes.axhline(limit_bytes / MIB, color="black", linestyle="--", linewidth=1)
+    axes.annotate("memory limit", (1.0, limit_bytes / MIB), xycoords=("axes fraction", "data"), ha="right", va="bottom")
+    axes.set_xlabel("time of the device in one step, ms (dot: backward begins)")
+    axes.set_ylabel("allocated device memory, MiB")
+    axes.set_ylim(bottom=0)
+    axes.set_xlim(left=0)
+    axes.set_title(title)
+    axes.legend(loc="upper right", bbox_to_anchor=(1.0, 0.93), frameon=False)
+    return _png(figure)
+
+
+def plot(results: Results) -> bytes:
+    """The figure of a suite's results.
+
+    Raises:
+        PlottingError: matplotlib is missing, or the suite has no figure.
+    """
+    rows = [row for row in results.rows if isinstance(row, HookRow)]
+    if len(rows) != len(results.rows) or not rows:
+        raise PlottingError(f"there is no figure for suite {results.suite!r}")
+    cases = list(dict.fromkeys(row.case for row in rows))
+    figure, panels = _figure(4.2 * len(cases), 4.2, len(cases))
+    for axes, case in zip(panels if len(cases) > 1 else [panels], cases, strict=True):
+        shown = [row for row in rows if row.case == case and row.hook != "none"]
+        places = range(len(shown))
+        axes.barh(places, [row.added_forward_us for row in shown], label="forward", color="#2563eb")
+        lefts = [max(row.added_forward_us, 0.0) for row in shown]
+        axes.barh(places, [row.added_backward_us for row in shown], left=lefts, label="backward", color="#93c5fd")
+        axes.set_yticks(list(places), [row.hook for row in shown])
+        axes.set_title(case)
+        axes.set_xlabel("added host time per saved tensor, us")
+        axes.legend(frameon=False)
+    figure.suptitle(f"Host cost of saved-tensor hooks ({results.device}{', simulated' if results.simulated else ''})")
+    return _png(figure)
+
+
+def _figure(width: float, height: float, columns: int = 1) -> tuple[Any, Any]:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise PlottingError("figures need matplotlib: pip install 'pamiq-storm[plot]'") from error
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots(1, columns)
+
+
+def _png(figure: Any) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    return buffer.getvalue()

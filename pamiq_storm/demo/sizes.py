@@ -1,0 +1,95 @@
+"""Every size of the demo, in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pamiq_storm import OffloadConfig
+from pamiq_storm.demo.gpt import GPTSizes
+
+MOVE_SHARE = 0.6
+"""Simulator only: moving all activations one way takes this share of the compute time. A processor's speed is anything,
+so the link's rate follows from it, measured at the start."""
+
+
+@dataclass(frozen=True)
+class DemoSizes:
+    """What one run of the demo trains, and for how long."""
+
+    model: GPTSizes
+    batch: int
+    """Sequences of a batch that does not fit without STORM."""
+    memory_limit_bytes: int
+    """Device memory for the first three parts."""
+    train_steps: int
+    identity_batch: int
+    """Sequences of a batch that fits with and without STORM."""
+    identity_steps: int
+    rounds: int
+    """Measured steps of each arm."""
+    text_bytes: int
+    learning_rate: float
+    offload: OffloadConfig
+    identity_offload: OffloadConfig
+    """Small enough that the smaller batch is moved as well."""
+
+
+MIB = 1 << 20
+GIB = 1 << 30
+
+SIMULATED = DemoSizes(
+    model=GPTSizes(context=256, layers=6, width=192, heads=4),
+    batch=12,
+    memory_limit_bytes=176 * MIB,
+    train_steps=20,
+    identity_batch=2,
+    identity_steps=20,
+    rounds=5,
+    text_bytes=3_000_000,
+    learning_rate=2e-3,
+    offload=OffloadConfig(window_bytes="16MiB", prefetch_bytes="16MiB", keep_last_bytes="16MiB", slab_bytes="16MiB"),
+    identity_offload=OffloadConfig(
+        min_bytes="16KiB", window_bytes="4MiB", prefetch_bytes="4MiB", keep_last_bytes="1MiB", slab_bytes="4MiB"
+    ),
+)
+
+QUICK = DemoSizes(
+    model=GPTSizes(context=64, layers=4, width=64, heads=2),
+    batch=16,
+    memory_limit_bytes=16 * MIB,
+    train_steps=12,
+    identity_batch=2,
+    identity_steps=3,
+    rounds=2,
+    text_bytes=300_000,
+    learning_rate=5e-3,
+    offload=OffloadConfig(
+        min_bytes="16KiB", window_bytes="1MiB", prefetch_bytes="1MiB", keep_last_bytes="1MiB", slab_bytes="4MiB"
+    ),
+    identity_offload=OffloadConfig(
+        min_bytes="1KiB", window_bytes="128KiB", prefetch_bytes="128KiB", keep_last_bytes="64KiB", slab_bytes="1MiB"
+    ),
+)
+
+CUDA = DemoSizes(
+    model=GPTSizes(context=1024, layers=12, width=768, heads=12),
+    batch=8,
+    memory_limit_bytes=4 * GIB,
+    train_steps=20,
+    identity_batch=2,
+    identity_steps=20,
+    rounds=5,
+    text_bytes=3_000_000,
+    learning_rate=1e-3,
+    offload=OffloadConfig(
+        window_bytes="256MiB", prefetch_bytes="256MiB", keep_last_bytes="256MiB", slab_bytes="256MiB"
+    ),
+    identity_offload=OffloadConfig(window_bytes="64MiB", prefetch_bytes="64MiB", keep_last_bytes="64MiB"),
+)
+
+
+def choose_sizes(simulated: bool, quick: bool) -> DemoSizes:
+    """`quick` is for tests: it shows that everything runs, and its times say nothing."""
+    if quick:
+        return QUICK
+    return SIMULATED if simulated else CUDA
