@@ -1,5 +1,6 @@
 // The engine on the simulated accelerator: what runs under the sanitizers.
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 
 #include <thread>
 
