@@ -26,6 +26,7 @@ from pamiq_storm.units import parse_bytes
 __all__ = ["SimStats", "configure", "enable", "hold", "is_enabled", "reset_stats", "stats"]
 
 Size = int | str | None
+_DEVICE_TYPE = 20  # c10::DeviceType::PrivateUse1, which torch.Stream takes as a number
 
 
 @dataclass(frozen=True)
@@ -173,7 +174,10 @@ def _enabled() -> Any:
 def _size(name: str, value: Size) -> int:
     if value is None:
         return 0
-    size = parse_bytes(value)
+    try:
+        size = parse_bytes(value)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name}: {error}") from None
     if size == 0:
         raise ValueError(f"{name} cannot be zero; use None for unlimited")
     return size
@@ -197,18 +201,15 @@ def _parse(
 ) -> dict[str, Any]:
     if isinstance(devices, bool) or not isinstance(devices, int):
         raise ValueError(f"devices is a number of devices, not {devices!r}")
-    try:
-        return {
-            "memory_bytes": _size("memory", memory),
-            "d2h_bytes_per_s": _rate("d2h", d2h),
-            "h2d_bytes_per_s": _rate("h2d", h2d),
-            "pageable_bytes_per_s": _rate("pageable", pageable),
-            "devices": devices,
-            "poison": bool(poison),
-            "synchronous": bool(synchronous),
-        }
-    except TypeError as error:
-        raise ValueError(str(error)) from None
+    return {
+        "memory_bytes": _size("memory", memory),
+        "d2h_bytes_per_s": _rate("d2h", d2h),
+        "h2d_bytes_per_s": _rate("h2d", h2d),
+        "pageable_bytes_per_s": _rate("pageable", pageable),
+        "devices": devices,
+        "poison": bool(poison),
+        "synchronous": bool(synchronous),
+    }
 
 
 def _fill(native_config: Any, values: dict[str, Any]) -> Any:
@@ -275,7 +276,7 @@ def _device_module() -> types.ModuleType:
         "current_stream": accelerator.current_stream,
         "set_stream": accelerator.set_stream,
         "default_stream": lambda device=None: torch.Stream(
-            stream_id=0, device_index=_index(device), device_type=torch._C._autograd.DeviceType.PrivateUse1.value
+            stream_id=0, device_index=_index(device), device_type=_DEVICE_TYPE
         ),
         "stream": lambda stream: contextlib.nullcontext() if stream is None else stream,
         "Stream": lambda device="sim", priority=0: torch.Stream(device=device, priority=priority),

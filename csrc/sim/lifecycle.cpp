@@ -26,6 +26,10 @@ void check_usable() {
               "streams stayed with the parent; start the process with the 'spawn' method");
 }
 
+void check_not_halting() {
+  TORCH_CHECK(phase() != Phase::halting, "sim: the device is shut down, the process is ending");
+}
+
 void begin_halt() noexcept {
   Phase expected = Phase::running;
   if (g_phase.compare_exchange_strong(expected, Phase::halting)) wake_sleepers();
