@@ -14,6 +14,7 @@ never by importing `pamiq_storm`. It reads no environment variable.
 import atexit
 import contextlib
 import math
+import os
 import types
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -96,6 +97,7 @@ def enable(
         for_tensor=True, for_module=True, for_packed_sequence=True, for_storage=True
     )
     atexit.register(_sim.shutdown)
+    os.register_at_fork(after_in_child=_sim.renew_autograd_engine)
 
 
 def configure(**settings: Any) -> None:

@@ -1,10 +1,10 @@
 // The simulated devices: each has its streams, one copy engine per direction and an error slot.
 #pragma once
 
+#include <c10/core/Stream.h>
+
 #include <atomic>
 #include <cstdint>
-
-#include <c10/core/Stream.h>
 
 #include "sim/copy_engine.h"
 #include "sim/fault.h"
@@ -28,7 +28,8 @@ class Device {
   CopyEngine& d2h() noexcept { return d2h_; }
   CopyEngine& h2d() noexcept { return h2d_; }
 
-  // Blocks until all streams are done with what was pushed before the call; raises a kernel's error.
+  // Blocks until all streams are done with what was pushed before the call; raises a kernel's
+  // error.
   void synchronize();
   void synchronize(c10::StreamId id);
   void raise_fault() { faults_.raise_if_any(); }

@@ -34,9 +34,9 @@ size_t capacity() {
 
 // Device memory goes back to the system, or is overwritten, when its stream gets there.
 void push_housekeeping(const Block& block, const char* name, void (*act)(const Block&)) {
-  device(block.device)
-      .stream(block.stream)
-      .push(Task(TaskKind::housekeeping, name, [block, act] { act(block); }));
+  device(block.device).stream(block.stream).push(Task(TaskKind::housekeeping, name, [block, act] {
+    act(block);
+  }));
 }
 
 void poison(const Block& block) { std::memset(block.data, 0xFF, block.bytes); }  // NaN, -1
@@ -216,8 +216,7 @@ void DeviceAllocator::recordStream(const c10::DataPtr& data, c10::Stream stream)
 c10::DeleterFnPtr DeviceAllocator::raw_deleter() const { return &free_block; }
 
 void DeviceAllocator::copy_data(void* to, const void* from, size_t bytes) const {
-  current_queue().push(
-      Task(TaskKind::kernel, "copy_data", [=] { std::memcpy(to, from, bytes); }));
+  current_queue().push(Task(TaskKind::kernel, "copy_data", [=] { std::memcpy(to, from, bytes); }));
 }
 
 void DeviceAllocator::emptyCache(c10::MempoolId_t) {

@@ -121,8 +121,7 @@ Values Call::host_args() const {
 }
 
 void Call::issue_in_place() {
-  launch(plan_.name.c_str(),
-         [op = op_, host = host_args()]() mutable { op.callBoxed(&host); });
+  launch(plan_.name.c_str(), [op = op_, host = host_args()]() mutable { op.callBoxed(&host); });
   hand_back({});
 }
 

@@ -75,10 +75,9 @@ Geometry Geometry::of(const at::Tensor& tensor) {
 
 at::Tensor empty_on_device(const Geometry& geometry) {
   if (!geometry.defined) return {};
-  return at::detail::empty_strided_generic(geometry.sizes, geometry.strides,
-                                           &DeviceAllocator::instance(),
-                                           c10::DispatchKeySet(c10::DispatchKey::PrivateUse1),
-                                           geometry.dtype);
+  return at::detail::empty_strided_generic(
+      geometry.sizes, geometry.strides, &DeviceAllocator::instance(),
+      c10::DispatchKeySet(c10::DispatchKey::PrivateUse1), geometry.dtype);
 }
 
 std::optional<std::string> GeometryCache::key_of(const void* op,

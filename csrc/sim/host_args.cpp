@@ -64,8 +64,7 @@ at::Tensor HostArgs::convert(const at::Tensor& tensor, size_t position) {
 c10::IValue HostArgs::convert(const c10::IValue& value, size_t position) {
   if (value.isDevice()) return c10::Device(c10::kCPU);
   if (value.isGenerator()) return kernel_generator(value.toGenerator());
-  return map_tensors(value,
-                     [&](const at::Tensor& tensor) { return convert(tensor, position); });
+  return map_tensors(value, [&](const at::Tensor& tensor) { return convert(tensor, position); });
 }
 
 }  // namespace storm::sim

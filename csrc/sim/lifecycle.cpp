@@ -1,11 +1,10 @@
 #include "sim/lifecycle.h"
 
+#include <c10/util/Exception.h>
 #include <pthread.h>
 
 #include <atomic>
 #include <mutex>
-
-#include <c10/util/Exception.h>
 
 #include "sim/clock.h"
 

@@ -1,11 +1,11 @@
 #include "sim/op_plan.h"
 
+#include <ATen/core/enum_tag.h>
+
 #include <memory>
 #include <mutex>
 #include <shared_mutex>
 #include <unordered_map>
-
-#include <ATen/core/enum_tag.h>
 
 namespace storm::sim {
 namespace {
@@ -21,7 +21,8 @@ int generator_argument(const c10::FunctionSchema& schema) {
 int aliased_argument(const c10::FunctionSchema& schema, const c10::AliasInfo& info) {
   const auto& args = schema.arguments();
   for (size_t i = 0; i < args.size(); ++i) {
-    if (args[i].alias_info() != nullptr && *args[i].alias_info() == info) return static_cast<int>(i);
+    if (args[i].alias_info() != nullptr && *args[i].alias_info() == info)
+      return static_cast<int>(i);
   }
   return -1;
 }
@@ -44,9 +45,8 @@ std::string reason_to_refuse(const c10::OperatorHandle& op) {
 }  // namespace
 
 OpPlan::OpPlan(const c10::OperatorHandle& op)
-    : name(op.schema().name() + (op.schema().overload_name().empty()
-                                     ? ""
-                                     : "." + op.schema().overload_name())),
+    : name(op.schema().name() +
+           (op.schema().overload_name().empty() ? "" : "." + op.schema().overload_name())),
       refusal(reason_to_refuse(op)) {
   const auto& schema = op.schema();
   for (const auto& arg : schema.arguments()) {

@@ -39,8 +39,7 @@ std::optional<Geometries> rehearse(const c10::OperatorHandle& op, const OpPlan& 
   try {
     for (size_t i = 0; i < args.size(); ++i) {
       const bool draws = plan.seeded && static_cast<int>(i) == plan.generator;
-      results.push_back(draws ? c10::IValue(at::detail::createCPUGenerator())
-                              : stand_in(args[i]));
+      results.push_back(draws ? c10::IValue(at::detail::createCPUGenerator()) : stand_in(args[i]));
     }
     call_on_this_thread(op, results);
   } catch (const c10::Error&) {

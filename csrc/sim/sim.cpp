@@ -1,11 +1,11 @@
 #include "sim/sim.h"
 
+#include <ATen/core/grad_mode.h>
+#include <c10/core/DeviceType.h>
+
 #include <cstdlib>
 #include <mutex>
 #include <utility>
-
-#include <ATen/core/grad_mode.h>
-#include <c10/core/DeviceType.h>
 
 #include "sim/autograd_threads.h"
 #include "sim/device.h"
@@ -47,8 +47,10 @@ bool enabled() noexcept { return g_enabled; }
 
 void configure(const Config& config) {
   TORCH_CHECK(g_enabled, "sim: call enable() before configure()");
-  TORCH_CHECK_VALUE(config.devices == device_count(), "sim: the first enable() fixed the number of "
-                    "devices to ", int{device_count()}, "; it cannot become ", config.devices);
+  TORCH_CHECK_VALUE(config.devices == device_count(),
+                    "sim: the first enable() fixed the number of "
+                    "devices to ",
+                    int{device_count()}, "; it cannot become ", config.devices);
   settings().store(config);
 }
 

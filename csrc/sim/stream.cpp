@@ -1,11 +1,11 @@
 #include "sim/stream.h"
 
+#include <ATen/core/LegacyTypeDispatch.h>
+#include <c10/util/Exception.h>
+
 #include <chrono>
 #include <exception>
 #include <thread>
-
-#include <ATen/core/LegacyTypeDispatch.h>
-#include <c10/util/Exception.h>
 
 #include "sim/counters.h"
 #include "sim/lifecycle.h"
