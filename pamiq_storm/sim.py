@@ -14,6 +14,7 @@ never by importing `pamiq_storm`. It reads no environment variable.
 import atexit
 import contextlib
 import math
+import os
 import types
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from pamiq_storm.units import parse_bytes
 __all__ = ["SimStats", "configure", "enable", "hold", "is_enabled", "reset_stats", "stats"]
 
 Size = int | str | None
+_DEVICE_TYPE = 20  # c10::DeviceType::PrivateUse1, which torch.Stream takes as a number
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,7 @@ def enable(
         for_tensor=True, for_module=True, for_packed_sequence=True, for_storage=True
     )
     atexit.register(_sim.shutdown)
+    os.register_at_fork(after_in_child=_sim.renew_autograd_engine)
 
 
 def configure(**settings: Any) -> None:
@@ -173,7 +176,10 @@ def _enabled() -> Any:
 def _size(name: str, value: Size) -> int:
     if value is None:
         return 0
-    size = parse_bytes(value)
+    try:
+        size = parse_bytes(value)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name}: {error}") from None
     if size == 0:
         raise ValueError(f"{name} cannot be zero; use None for unlimited")
     return size
@@ -197,18 +203,15 @@ def _parse(
 ) -> dict[str, Any]:
     if isinstance(devices, bool) or not isinstance(devices, int):
         raise ValueError(f"devices is a number of devices, not {devices!r}")
-    try:
-        return {
-            "memory_bytes": _size("memory", memory),
-            "d2h_bytes_per_s": _rate("d2h", d2h),
-            "h2d_bytes_per_s": _rate("h2d", h2d),
-            "pageable_bytes_per_s": _rate("pageable", pageable),
-            "devices": devices,
-            "poison": bool(poison),
-            "synchronous": bool(synchronous),
-        }
-    except TypeError as error:
-        raise ValueError(str(error)) from None
+    return {
+        "memory_bytes": _size("memory", memory),
+        "d2h_bytes_per_s": _rate("d2h", d2h),
+        "h2d_bytes_per_s": _rate("h2d", h2d),
+        "pageable_bytes_per_s": _rate("pageable", pageable),
+        "devices": devices,
+        "poison": bool(poison),
+        "synchronous": bool(synchronous),
+    }
 
 
 def _fill(native_config: Any, values: dict[str, Any]) -> Any:
@@ -275,7 +278,7 @@ def _device_module() -> types.ModuleType:
         "current_stream": accelerator.current_stream,
         "set_stream": accelerator.set_stream,
         "default_stream": lambda device=None: torch.Stream(
-            stream_id=0, device_index=_index(device), device_type=torch._C._autograd.DeviceType.PrivateUse1.value
+            stream_id=0, device_index=_index(device), device_type=_DEVICE_TYPE
         ),
         "stream": lambda stream: contextlib.nullcontext() if stream is None else stream,
         "Stream": lambda device="sim", priority=0: torch.Stream(device=device, priority=priority),

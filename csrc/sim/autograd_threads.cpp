@@ -33,4 +33,8 @@ void start_autograd_threads() {
               wanted, " devices; call enable() before the first backward");
 }
 
+void renew_autograd_engine() {
+  Engine::get_default_engine();  // torch replaces its engine at the first use after a fork
+}
+
 }  // namespace storm::sim

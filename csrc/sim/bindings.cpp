@@ -1,6 +1,7 @@
 // pamiq_storm._sim: what sim.py needs, in plain types.
 #include <pybind11/pybind11.h>
 
+#include "sim/autograd_threads.h"
 #include "sim/device.h"
 #include "sim/generator.h"
 #include "sim/lifecycle.h"
@@ -74,6 +75,7 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
   m.def("reset_stats", &reset_stats);
   m.def("shutdown", &shutdown, no_gil);
   py::class_<Hold>(m, "Hold").def(py::init<int, int64_t>(), no_gil).def("release", &Hold::release);
+  m.def("renew_autograd_engine", &renew_autograd_engine);
   m.def("forked", [] { return phase() == Phase::forked; });
   m.def("rng_state", &rng_state);
   m.def("set_rng_state", &set_rng_state);

@@ -1,13 +1,13 @@
 // Freed device blocks waiting for their next use. The allocation policy of the simulated device.
 #pragma once
 
+#include <c10/core/Stream.h>
+
 #include <cstddef>
 #include <map>
 #include <optional>
 #include <tuple>
 #include <vector>
-
-#include <c10/core/Stream.h>
 
 namespace storm::sim {
 

@@ -1,12 +1,13 @@
 #include "sim/copy.h"
 
-#include <cstring>
-
 #include <ATen/ops/clone.h>
+
+#include <cstring>
 
 #include "sim/host_allocator.h"
 #include "sim/host_view.h"
 #include "sim/launch.h"
+#include "sim/lifecycle.h"
 #include "sim/pinned_ranges.h"
 
 namespace storm::sim {
@@ -70,6 +71,8 @@ void copy_over_link(const at::Tensor& from, const at::Tensor& to, bool non_block
   const auto stream = current_stream(index);
   const bool pinned = pinned_ranges().contains(host.const_data_ptr());
   const bool stage = non_blocking && !pinned && !d2h;
+  const bool blocking = !stage && !(non_blocking && pinned);
+  if (blocking) check_not_halting();
 
   LinkCopy copy{host_view(from), host_view(to), same_layout(from, to), link_rate(d2h, pinned),
                 d2h ? &dev.d2h() : &dev.h2d()};
@@ -82,7 +85,7 @@ void copy_over_link(const at::Tensor& from, const at::Tensor& to, bool non_block
   }
   dev.stream(stream.id())
       .push(Task(TaskKind::copy, d2h ? "copy_d2h" : "copy_h2d", std::move(copy)));
-  if (!(non_blocking && pinned) && !stage) dev.synchronize(stream.id());
+  if (blocking) dev.synchronize(stream.id());
 }
 
 }  // namespace

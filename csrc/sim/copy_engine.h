@@ -1,12 +1,12 @@
 // One direction of the link between host and device: a single lane with a set bandwidth.
 #pragma once
 
+#include <c10/util/FunctionRef.h>
+
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
 #include <mutex>
-
-#include <c10/util/FunctionRef.h>
 
 #include "sim/clock.h"
 #include "sim/counters.h"

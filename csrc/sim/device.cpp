@@ -1,10 +1,10 @@
 #include "sim/device.h"
 
+#include <c10/util/Exception.h>
+
 #include <array>
 #include <deque>
 #include <memory>
-
-#include <c10/util/Exception.h>
 
 #include "sim/settings.h"
 

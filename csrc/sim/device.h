@@ -1,10 +1,10 @@
 // The simulated devices: each has its streams, one copy engine per direction and an error slot.
 #pragma once
 
+#include <c10/core/Stream.h>
+
 #include <atomic>
 #include <cstdint>
-
-#include <c10/core/Stream.h>
 
 #include "sim/copy_engine.h"
 #include "sim/fault.h"

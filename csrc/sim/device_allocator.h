@@ -1,14 +1,14 @@
 // Device memory: a limit, statistics, stream-ordered reuse and poison.
 #pragma once
 
+#include <c10/core/CachingDeviceAllocator.h>
+
 #include <array>
 #include <atomic>
 #include <list>
 #include <mutex>
 #include <unordered_map>
 #include <vector>
-
-#include <c10/core/CachingDeviceAllocator.h>
 
 #include "sim/block_cache.h"
 #include "sim/event.h"

@@ -1,8 +1,8 @@
 #include "sim/fault.h"
 
-#include <utility>
-
 #include <c10/util/Exception.h>
+
+#include <utility>
 
 namespace storm::sim {
 

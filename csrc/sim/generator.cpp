@@ -1,14 +1,14 @@
 #include "sim/generator.h"
 
-#include <array>
-#include <cstring>
-#include <mutex>
-#include <vector>
-
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Utils.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
+
+#include <array>
+#include <cstring>
+#include <mutex>
+#include <vector>
 
 #include "sim/device.h"
 

@@ -2,11 +2,11 @@
 // takes its numbers when it is issued, so that it can run later, on any stream, reproducibly.
 #pragma once
 
-#include <cstdint>
-#include <optional>
-
 #include <ATen/core/Generator.h>
 #include <c10/core/GeneratorImpl.h>
+
+#include <cstdint>
+#include <optional>
 
 namespace storm::sim {
 

@@ -67,6 +67,9 @@ class KeyWriter {
 
 Geometry Geometry::of(const at::Tensor& tensor) {
   if (!tensor.defined()) return {};
+  TORCH_CHECK_NOT_IMPLEMENTED(tensor.layout() == c10::kStrided,
+                              "sim: only strided tensors are supported, got layout ",
+                              tensor.layout());
   return {true, tensor.scalar_type(), tensor.sizes().vec(), tensor.strides().vec()};
 }
 

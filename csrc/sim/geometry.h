@@ -2,6 +2,9 @@
 // learnt from the first call and looked up afterwards.
 #pragma once
 
+#include <ATen/core/Tensor.h>
+#include <ATen/core/ivalue.h>
+
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -9,9 +12,6 @@
 #include <string>
 #include <unordered_map>
 #include <vector>
-
-#include <ATen/core/Tensor.h>
-#include <ATen/core/ivalue.h>
 
 namespace storm::sim {
 

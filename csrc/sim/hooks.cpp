@@ -1,9 +1,9 @@
 #include "sim/hooks.h"
 
-#include <algorithm>
-
 #include <ATen/detail/PrivateUse1HooksInterface.h>
 #include <c10/core/Storage.h>
+
+#include <algorithm>
 
 #include "sim/device.h"
 #include "sim/device_allocator.h"

@@ -1,13 +1,13 @@
 // Arguments of an operation, as a CPU kernel on a stream's thread takes them.
 #pragma once
 
-#include <optional>
-#include <utility>
-#include <vector>
-
 #include <ATen/core/List.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/core/ivalue.h>
+
+#include <optional>
+#include <utility>
+#include <vector>
 
 #include "sim/device.h"
 #include "sim/op_plan.h"

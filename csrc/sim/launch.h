@@ -6,6 +6,7 @@
 
 #include "sim/counters.h"
 #include "sim/device.h"
+#include "sim/lifecycle.h"
 #include "sim/settings.h"
 
 namespace storm::sim {
@@ -21,6 +22,7 @@ void launch(const char* name, Body body) {
 // Runs `body` in stream order and waits for it; its exceptions are the caller's.
 template <class Body>
 void launch_and_wait(const char* name, Body body) {
+  check_not_halting();
   counters().sync_kernels += 1;
   std::exception_ptr error;
   auto& queue = current_queue();

@@ -1,11 +1,10 @@
 #include "sim/lifecycle.h"
 
+#include <c10/util/Exception.h>
 #include <pthread.h>
 
 #include <atomic>
 #include <mutex>
-
-#include <c10/util/Exception.h>
 
 #include "sim/clock.h"
 
@@ -28,6 +27,10 @@ void check_usable() {
   TORCH_CHECK(phase() != Phase::forked,
               "sim: the simulated accelerator cannot be used in a forked child process, whose "
               "streams stayed with the parent; start the process with the 'spawn' method");
+}
+
+void check_not_halting() {
+  TORCH_CHECK(phase() != Phase::halting, "sim: the device is shut down, the process is ending");
 }
 
 void begin_halt() noexcept {

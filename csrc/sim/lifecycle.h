@@ -17,6 +17,9 @@ inline bool running() noexcept {
 // Raises in a forked child, as CUDA does; quiet while halting.
 void check_usable();
 
+// Raises once the process is ending: a result asked for now would never come.
+void check_not_halting();
+
 // Leaves `running` for good and wakes all sleepers of clock.h.
 void begin_halt() noexcept;
 

@@ -1,11 +1,11 @@
 #include "sim/op_plan.h"
 
+#include <ATen/core/enum_tag.h>
+
 #include <memory>
 #include <mutex>
 #include <shared_mutex>
 #include <unordered_map>
-
-#include <ATen/core/enum_tag.h>
 
 namespace storm::sim {
 namespace {

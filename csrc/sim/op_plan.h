@@ -1,10 +1,10 @@
 // What the fallback needs to know of an operation, worked out once from its schema and tags.
 #pragma once
 
+#include <ATen/core/dispatch/Dispatcher.h>
+
 #include <string>
 #include <vector>
-
-#include <ATen/core/dispatch/Dispatcher.h>
 
 namespace storm::sim {
 

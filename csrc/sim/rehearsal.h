@@ -1,9 +1,9 @@
 // Learning the shapes of an operation's results without waiting for its stream.
 #pragma once
 
-#include <optional>
-
 #include <ATen/core/dispatch/Dispatcher.h>
+
+#include <optional>
 
 #include "sim/geometry.h"
 #include "sim/host_args.h"

@@ -1,8 +1,8 @@
 #include "sim/settings.h"
 
-#include <cmath>
-
 #include <c10/util/Exception.h>
+
+#include <cmath>
 
 namespace storm::sim {
 namespace {

@@ -1,11 +1,11 @@
 #include "sim/sim.h"
 
+#include <ATen/core/grad_mode.h>
+#include <c10/core/DeviceType.h>
+
 #include <cstdlib>
 #include <mutex>
 #include <utility>
-
-#include <ATen/core/grad_mode.h>
-#include <c10/core/DeviceType.h>
 
 #include "sim/autograd_threads.h"
 #include "sim/device.h"

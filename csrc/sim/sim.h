@@ -1,11 +1,11 @@
 // The simulated accelerator's public C++ surface. See README.md beside this file.
 #pragma once
 
+#include <c10/core/Stream.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <functional>
-
-#include <c10/core/Stream.h>
 
 namespace storm::sim {
 

@@ -1,10 +1,11 @@
 #include "sim/stream.h"
 
+#include <ATen/core/LegacyTypeDispatch.h>
+#include <c10/util/Exception.h>
+
 #include <chrono>
 #include <exception>
 #include <thread>
-
-#include <ATen/core/LegacyTypeDispatch.h>
 
 #include "sim/counters.h"
 #include "sim/lifecycle.h"
@@ -17,6 +18,15 @@ namespace {
   for (;;) std::this_thread::sleep_for(std::chrono::hours(1));
 }
 
+// A thread that waits when the process ends must not come back into an interpreter being torn down.
+void park_if_halting(std::unique_lock<std::mutex>& lock) {
+  if (running()) return;
+  lock.unlock();
+  park_forever();
+}
+
+constexpr auto kLook = std::chrono::milliseconds(100);  // how often waiters look for the end
+
 }  // namespace
 
 void Stream::push(Task task) {
@@ -26,10 +36,11 @@ void Stream::push(Task task) {
   {
     std::unique_lock lock(mutex_);
     if (!started_) start_thread();
-    while (queue_.size() >= kMaxQueued && running()) {
+    while (queue_.size() >= kMaxQueued) {
       ++waiters_;
-      progress_.wait_for(lock, std::chrono::milliseconds(100));
+      progress_.wait_for(lock, kLook);
       --waiters_;
+      park_if_halting(lock);
     }
     queue_.push_back(std::move(task));
     ++pushed_;
@@ -52,11 +63,13 @@ bool Stream::idle() const {
 
 void Stream::drain() {
   check_usable();
+  if (!running()) return;
   std::unique_lock lock(mutex_);
   const uint64_t target = pushed_;
   ++waiters_;
-  while (finished_ < target && running()) {
-    progress_.wait_for(lock, std::chrono::milliseconds(100));
+  while (finished_ < target) {
+    progress_.wait_for(lock, kLook);
+    park_if_halting(lock);
   }
   --waiters_;
 }
@@ -86,12 +99,8 @@ Task Stream::next_task() {
   sleeping_ = false;
   Task task = std::move(queue_.front());
   queue_.pop_front();
+  park_if_halting(lock);
   executing_ = task.kind() != TaskKind::wait;
-  if (!running()) {
-    executing_ = false;
-    lock.unlock();
-    park_forever();
-  }
   return task;
 }
 
@@ -107,6 +116,8 @@ void Stream::execute(Task task) {
       const auto begin = now();
       try {
         task.run();
+      } catch (const c10::Error& error) {
+        faults_.report(task.name(), error.what_without_backtrace());
       } catch (const std::exception& error) {
         faults_.report(task.name(), error.what());
       }

@@ -1,9 +1,8 @@
 #include "sim/worker_thread.h"
 
-#include <dlfcn.h>
-
 #include <ATen/Parallel.h>
 #include <c10/util/thread_name.h>
+#include <dlfcn.h>
 
 namespace storm::sim {
 namespace {

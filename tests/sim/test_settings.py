@@ -39,7 +39,8 @@ def test_only_integers_and_strings_are_sizes(value):
 
 
 @pytest.mark.parametrize(
-    ("size", "text"), [(5, "5 B"), (1536, "1.50 KiB"), (512 << 20, "512.00 MiB"), (1 << 50, "1024.00 TiB")]
+    ("size", "text"),
+    [(5, "5 B"), (1536, "1.50 KiB"), (512 << 20, "512.00 MiB"), (1 << 50, "1024.00 TiB")],
 )
 def test_sizes_are_formatted(size, text):
     assert format_bytes(size) == text
