@@ -13,7 +13,9 @@ inline TimePoint now() noexcept {
   return Clock::now();
 }
 
-inline double seconds(Clock::duration span) { return std::chrono::duration<double>(span).count(); }
+inline double seconds(Clock::duration span) {
+  return std::chrono::duration<double>(span).count();
+}
 
 // Blocks the caller until `due`; returns early when the process halts.
 void sleep_until(TimePoint due);
