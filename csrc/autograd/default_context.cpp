@@ -39,8 +39,10 @@ std::shared_ptr<OffloadContext> default_context(c10::Device device) {
 }
 
 std::shared_ptr<OffloadContext> default_context_for(const at::Tensor& tensor) {
-  static constexpr c10::DispatchKeySet kTraced({c10::DispatchKey::Python, c10::DispatchKey::Functionalize});
-  if (!c10::GradMode::is_enabled() || OffloadScope::current() || tensor.key_set().has_any(kTraced)) return nullptr;
+  static constexpr c10::DispatchKeySet kTraced(
+      {c10::DispatchKey::Python, c10::DispatchKey::Functionalize});
+  if (!c10::GradMode::is_enabled() || OffloadScope::current() || tensor.key_set().has_any(kTraced))
+    return nullptr;
   return default_context(tensor.device());
 }
 

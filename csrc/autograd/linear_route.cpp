@@ -32,7 +32,8 @@ at::Tensor as_matrix(const at::Tensor& tensor) {
   return tensor.reshape_symint({product(sizes.slice(0, sizes.size() - 1)), sizes.back()});
 }
 
-LinearRoute::LinearRoute(const at::Tensor& input, const at::Tensor& weight, bool has_bias) : has_bias_(has_bias) {
+LinearRoute::LinearRoute(const at::Tensor& input, const at::Tensor& weight, bool has_bias)
+    : has_bias_(has_bias) {
   const bool contiguous = input.is_contiguous_or_false();
   const bool flattens = input.dim() < 3 || contiguous || flattens_without_copy(input);
   if (has_bias && (input.dim() == 2 || contiguous)) {
@@ -53,12 +54,14 @@ at::Tensor LinearRoute::grad_input(const at::Tensor& grad, const at::Tensor& wei
   if (product_ == Product::batched) {
     const auto leading = grad.sym_sizes().slice(0, grad.dim() - 2);
     const c10::SymInt batch = product(leading), rows = grad.sym_size(-2);
-    const auto weights = weight.unsqueeze(0).expand_symint({batch, weight.sym_size(0), weight.sym_size(1)});
+    const auto weights =
+        weight.unsqueeze(0).expand_symint({batch, weight.sym_size(0), weight.sym_size(1)});
     const auto grads = grad.reshape_symint({batch, rows, grad.sym_size(-1)});
     return grads.bmm(weights.conj()).reshape_symint(sizes);
   }
   const auto rows = as_matrix(grad);
-  const auto result = input_column_major_ ? weight.t().conj().mm(rows.t()).t() : rows.mm(weight.conj());
+  const auto result =
+      input_column_major_ ? weight.t().conj().mm(rows.t()).t() : rows.mm(weight.conj());
   return result.reshape_symint(sizes);
 }
 

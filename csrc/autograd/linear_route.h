@@ -4,17 +4,20 @@
 namespace storm {
 
 // Note [The road at::linear takes]
-// at::linear is one of three products, chosen from the layout of its input, and autograd transposes the operands of
-// the gradients' products by layout too. Products that are equal on paper differ in the last bit. A layer that
-// promises the gradients of nn.Linear therefore finds out which road torch takes and takes the same one.
-// `tests/nn/test_bitwise.py` compares the two over layouts, so that a torch that chooses otherwise is noticed.
+// at::linear is one of three products, chosen from the layout of its input, and autograd transposes
+// the operands of the gradients' products by layout too. Products that are equal on paper differ in
+// the last bit. A layer that promises the gradients of nn.Linear therefore finds out which road
+// torch takes and takes the same one. `tests/nn/test_bitwise.py` compares the two over layouts, so
+// that a torch that chooses otherwise is noticed.
 class LinearRoute {
  public:
-  // Shapes must fit; the weight's requires_grad counts, because torch copies rather than batches when it is set.
+  // Shapes must fit; the weight's requires_grad counts, because torch copies rather than batches
+  // when it is set.
   LinearRoute(const at::Tensor& input, const at::Tensor& weight, bool has_bias);
 
   bool has_bias() const { return has_bias_; }
-  // Whether at::linear, given the tensors without their requires_grad, would batch where this route folds.
+  // Whether at::linear, given the tensors without their requires_grad, would batch where this route
+  // folds.
   bool needs_folding() const { return needs_folding_; }
 
   // Gradients, in differentiable operations. `grad` is of the output's shape.

@@ -14,41 +14,50 @@ namespace {
 using OptionalTensor = std::optional<at::Tensor>;
 
 std::string describe(const char* name, const at::Tensor& tensor) {
-  return c10::str(name, " ", tensor.sym_sizes(), " ", tensor.scalar_type(), " on ", tensor.device());
+  return c10::str(name, " ", tensor.sym_sizes(), " ", tensor.scalar_type(), " on ",
+                  tensor.device());
 }
 
-std::string describe(const at::Tensor& input, const at::Tensor& weight, const OptionalTensor& bias) {
+std::string describe(const at::Tensor& input, const at::Tensor& weight,
+                     const OptionalTensor& bias) {
   return c10::str("; got ", describe("input", input), ", ", describe("weight", weight), ", ",
                   bias ? describe("bias", *bias) : "no bias");
 }
 
-void check_arguments(const at::Tensor& input, const at::Tensor& weight, const OptionalTensor& bias) {
+void check_arguments(const at::Tensor& input, const at::Tensor& weight,
+                     const OptionalTensor& bias) {
   const auto got = [&] { return describe(input, weight, bias); };
-  TORCH_CHECK(weight.dim() == 2, "storm_forward needs a weight of shape (out_features, in_features)", got());
+  TORCH_CHECK(weight.dim() == 2,
+              "storm_forward needs a weight of shape (out_features, in_features)", got());
   TORCH_CHECK(input.dim() > 0, "storm_forward needs an input of shape (..., in_features)", got());
   TORCH_SYM_CHECK(input.sym_size(-1).sym_eq(weight.sym_size(1)),
-                  "storm_forward: the input's last dimension is not the weight's in_features", got());
+                  "storm_forward: the input's last dimension is not the weight's in_features",
+                  got());
   TORCH_CHECK(at::isFloatingType(weight.scalar_type()) || at::isComplexType(weight.scalar_type()),
               "storm_forward computes in floating-point or complex dtypes", got());
   TORCH_CHECK(input.scalar_type() == weight.scalar_type(), "storm_forward needs one dtype", got());
-  TORCH_CHECK(input.device() == weight.device(), "storm_forward needs all tensors on one device", got());
+  TORCH_CHECK(input.device() == weight.device(), "storm_forward needs all tensors on one device",
+              got());
   if (!bias) return;
   TORCH_CHECK(bias->dim() == 1, "storm_forward needs a bias of shape (out_features)", got());
   TORCH_SYM_CHECK(bias->sym_size(0).sym_eq(weight.sym_size(0)),
                   "storm_forward: the bias is not as long as the weight's out_features", got());
   TORCH_CHECK(bias->scalar_type() == weight.scalar_type(), "storm_forward needs one dtype", got());
-  TORCH_CHECK(bias->device() == weight.device(), "storm_forward needs all tensors on one device", got());
+  TORCH_CHECK(bias->device() == weight.device(), "storm_forward needs all tensors on one device",
+              got());
 }
 
-at::Tensor compute(const at::Tensor& input, const at::Tensor& weight, const OptionalTensor& bias, int64_t) {
+at::Tensor compute(const at::Tensor& input, const at::Tensor& weight, const OptionalTensor& bias,
+                   int64_t) {
   check_arguments(input, weight, bias);
   return at::linear(input, weight, bias);
 }
 
-// torch.func's transforms, forward-mode derivatives and layouts that are not strided differentiate torch's own
-// operations only. There the layer is nn.Linear, and nothing is offloaded.
+// torch.func's transforms, forward-mode derivatives and layouts that are not strided differentiate
+// torch's own operations only. There the layer is nn.Linear, and nothing is offloaded.
 bool only_torch_can(const at::Tensor& tensor) {
-  return tensor.layout() != at::kStrided || tensor.is_nested() || tensor._fw_grad(/*level=*/0).defined();
+  return tensor.layout() != at::kStrided || tensor.is_nested() ||
+         tensor._fw_grad(/*level=*/0).defined();
 }
 
 bool only_torch_can(const at::Tensor& input, const at::Tensor& weight, const OptionalTensor& bias) {
@@ -57,16 +66,18 @@ bool only_torch_can(const at::Tensor& input, const at::Tensor& weight, const Opt
          only_torch_can(weight) || (bias && only_torch_can(*bias));
 }
 
-at::Tensor as_linear(const at::Tensor& input, const at::Tensor& weight, const OptionalTensor& bias, int64_t) {
+at::Tensor as_linear(const at::Tensor& input, const at::Tensor& weight, const OptionalTensor& bias,
+                     int64_t) {
   return at::linear(input, weight, bias);
 }
 
-at::Tensor with_autograd(const at::Tensor& input, const at::Tensor& weight, const OptionalTensor& bias,
-                         int64_t layer_id) {
+at::Tensor with_autograd(const at::Tensor& input, const at::Tensor& weight,
+                         const OptionalTensor& bias, int64_t layer_id) {
   if (only_torch_can(input, weight, bias)) return as_linear(input, weight, bias, layer_id);
   check_arguments(input, weight, bias);
-  const bool differentiates = c10::GradMode::is_enabled() && (input.requires_grad() || weight.requires_grad() ||
-                                                              (bias && bias->requires_grad()));
+  const bool differentiates =
+      c10::GradMode::is_enabled() &&
+      (input.requires_grad() || weight.requires_grad() || (bias && bias->requires_grad()));
   if (!differentiates) {
     at::AutoDispatchBelowADInplaceOrView below;
     return storm_forward(input, weight, bias, layer_id);
@@ -76,9 +87,10 @@ at::Tensor with_autograd(const at::Tensor& input, const at::Tensor& weight, cons
 }
 
 template <c10::DeviceType device>
-at::Tensor with_autocast(const at::Tensor& input, const at::Tensor& weight, const OptionalTensor& bias,
-                         int64_t layer_id) {
-  const c10::impl::ExcludeDispatchKeyGuard once(at::autocast::get_autocast_dispatch_key_from_device_type(device));
+at::Tensor with_autocast(const at::Tensor& input, const at::Tensor& weight,
+                         const OptionalTensor& bias, int64_t layer_id) {
+  const c10::impl::ExcludeDispatchKeyGuard once(
+      at::autocast::get_autocast_dispatch_key_from_device_type(device));
   const auto cast = [dtype = at::autocast::get_autocast_dtype(device)](const auto& tensor) {
     return at::autocast::cached_cast(dtype, tensor, device);
   };
@@ -87,20 +99,23 @@ at::Tensor with_autocast(const at::Tensor& input, const at::Tensor& weight, cons
 
 }  // namespace
 
-at::Tensor storm_forward(const at::Tensor& input, const at::Tensor& weight, const OptionalTensor& bias,
-                         int64_t layer_id) {
+at::Tensor storm_forward(const at::Tensor& input, const at::Tensor& weight,
+                         const OptionalTensor& bias, int64_t layer_id) {
   static const auto op = c10::Dispatcher::singleton()
                              .findSchemaOrThrow("pamiq_storm::storm_forward", "")
-                             .typed<at::Tensor(const at::Tensor&, const at::Tensor&, const OptionalTensor&, int64_t)>();
+                             .typed<at::Tensor(const at::Tensor&, const at::Tensor&,
+                                               const OptionalTensor&, int64_t)>();
   return op.call(input, weight, bias, layer_id);
 }
 
-at::Tensor StormForwardFunction::forward(torch::autograd::AutogradContext* ctx, const at::Tensor& input,
-                                         const at::Tensor& weight, const OptionalTensor& bias, int64_t layer_id) {
+at::Tensor StormForwardFunction::forward(torch::autograd::AutogradContext* ctx,
+                                         const at::Tensor& input, const at::Tensor& weight,
+                                         const OptionalTensor& bias, int64_t layer_id) {
   const LinearRoute route(input, weight, bias.has_value());
   ctx->set_materialize_grads(false);
   ctx->saved_data["route"] = route.packed();
-  ctx->save_for_backward({weight.requires_grad() ? input : at::Tensor(), input.requires_grad() ? weight : at::Tensor()});
+  ctx->save_for_backward({weight.requires_grad() ? input : at::Tensor(),
+                          input.requires_grad() ? weight : at::Tensor()});
 
   at::AutoDispatchBelowADInplaceOrView below;
   if (!route.needs_folding()) return storm_forward(input, weight, bias, layer_id);
@@ -110,8 +125,8 @@ at::Tensor StormForwardFunction::forward(torch::autograd::AutogradContext* ctx, 
   return bias ? output.add_(*bias) : output;
 }
 
-torch::autograd::variable_list StormForwardFunction::backward(torch::autograd::AutogradContext* ctx,
-                                                              const torch::autograd::variable_list& grads) {
+torch::autograd::variable_list StormForwardFunction::backward(
+    torch::autograd::AutogradContext* ctx, const torch::autograd::variable_list& grads) {
   torch::autograd::variable_list results(4);
   const at::Tensor& grad = grads[0];
   if (!grad.defined()) return results;
@@ -144,9 +159,14 @@ TORCH_LIBRARY_IMPL(pamiq_storm, FuncTorchBatched, m) {
 
 TORCH_LIBRARY_FRAGMENT(pamiq_storm, m) {
   using c10::DispatchKey;
-  m.impl("storm_forward", torch::dispatch(DispatchKey::AutocastCPU, &storm::with_autocast<at::kCPU>));
-  m.impl("storm_forward", torch::dispatch(DispatchKey::AutocastCUDA, &storm::with_autocast<at::kCUDA>));
-  m.impl("storm_forward", torch::dispatch(DispatchKey::AutocastXPU, &storm::with_autocast<at::kXPU>));
-  m.impl("storm_forward", torch::dispatch(DispatchKey::AutocastMPS, &storm::with_autocast<at::kMPS>));
-  m.impl("storm_forward", torch::dispatch(DispatchKey::AutocastPrivateUse1, &storm::with_autocast<at::kPrivateUse1>));
+  m.impl("storm_forward",
+         torch::dispatch(DispatchKey::AutocastCPU, &storm::with_autocast<at::kCPU>));
+  m.impl("storm_forward",
+         torch::dispatch(DispatchKey::AutocastCUDA, &storm::with_autocast<at::kCUDA>));
+  m.impl("storm_forward",
+         torch::dispatch(DispatchKey::AutocastXPU, &storm::with_autocast<at::kXPU>));
+  m.impl("storm_forward",
+         torch::dispatch(DispatchKey::AutocastMPS, &storm::with_autocast<at::kMPS>));
+  m.impl("storm_forward", torch::dispatch(DispatchKey::AutocastPrivateUse1,
+                                          &storm::with_autocast<at::kPrivateUse1>));
 }

@@ -38,7 +38,8 @@ void Adam::update(const at::Tensor& parameter, const torch::optim::AdamOptions& 
   if (options.weight_decay() != 0) grad = grad.add(parameter, options.weight_decay());
   state.exp_avg().lerp_(grad, 1 - beta1);
   state.exp_avg_sq().mul_(beta2).addcmul_(grad, grad, 1 - beta2);
-  if (options.amsgrad()) state.max_exp_avg_sq(at::maximum(state.max_exp_avg_sq(), state.exp_avg_sq()));
+  if (options.amsgrad())
+    state.max_exp_avg_sq(at::maximum(state.max_exp_avg_sq(), state.exp_avg_sq()));
 
   const double steps = static_cast<double>(state.step());
   const double correction1 = 1 - std::pow(beta1, steps), correction2 = 1 - std::pow(beta2, steps);

@@ -9,8 +9,9 @@ namespace storm {
 StormLayer::StormLayer(int64_t in_features, int64_t out_features, int64_t layer_id, bool bias,
                        const at::TensorOptions& options)
     : layer_id_(layer_id) {
-  TORCH_CHECK_VALUE(in_features >= 0 && out_features >= 0, "StormLayer needs sizes of at least 0, got in_features=",
-                    in_features, ", out_features=", out_features);
+  TORCH_CHECK_VALUE(in_features >= 0 && out_features >= 0,
+                    "StormLayer needs sizes of at least 0, got in_features=", in_features,
+                    ", out_features=", out_features);
   weight = register_parameter("weight", at::empty({out_features, in_features}, options));
   if (bias) this->bias = register_parameter("bias", at::empty({out_features}, options));
   reset_parameters();
@@ -25,12 +26,14 @@ void StormLayer::reset_parameters() {
 }
 
 at::Tensor StormLayer::forward(const at::Tensor& input) {
-  return storm_forward(input, weight, bias.defined() ? std::optional(bias) : std::nullopt, layer_id_);
+  return storm_forward(input, weight, bias.defined() ? std::optional(bias) : std::nullopt,
+                       layer_id_);
 }
 
 void StormLayer::pretty_print(std::ostream& stream) const {
-  stream << "storm::StormLayer(in_features=" << weight.size(1) << ", out_features=" << weight.size(0)
-         << ", bias=" << (bias.defined() ? "true" : "false") << ", layer_id=" << layer_id_ << ")";
+  stream << "storm::StormLayer(in_features=" << weight.size(1)
+         << ", out_features=" << weight.size(0) << ", bias=" << (bias.defined() ? "true" : "false")
+         << ", layer_id=" << layer_id_ << ")";
 }
 
 }  // namespace storm

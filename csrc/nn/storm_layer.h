@@ -3,8 +3,9 @@
 
 namespace storm {
 
-// A linear layer whose saved input is offloaded: (..., in_features) -> (..., out_features). Initialised as nn.Linear
-// is, with the same draws, and saved under the same keys, `weight` and `bias`.
+// A linear layer whose saved input is offloaded: (..., in_features) -> (..., out_features).
+// Initialised as nn.Linear is, with the same draws, and saved under the same keys, `weight` and
+// `bias`.
 class StormLayer : public torch::nn::Module {
  public:
   // `layer_id` is a label for traces; -1: none. `options`: device and dtype of the parameters.

@@ -31,7 +31,8 @@ StormModel::StormModel(int64_t input_size, int64_t hidden_size, int64_t output_s
 at::Tensor StormModel::forward(const at::Tensor& input) {
   OffloadScope scope(default_context_for(input));
   at::Tensor activation = layers_.front()->forward(input);
-  for (size_t i = 1; i < layers_.size(); ++i) activation = layers_[i]->forward(at::relu(activation));
+  for (size_t i = 1; i < layers_.size(); ++i)
+    activation = layers_[i]->forward(at::relu(activation));
   return activation;
 }
 

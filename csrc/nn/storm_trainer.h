@@ -10,8 +10,8 @@ class StormTrainer {
   StormTrainer(int64_t input_size, int64_t hidden_size, int64_t output_size, double learning_rate,
                const at::TensorOptions& options = {});
 
-  // One step on input (..., input_size) and target (..., output_size). Returns the loss before the step, a scalar on
-  // the model's device without history. Does not synchronise.
+  // One step on input (..., input_size) and target (..., output_size). Returns the loss before the
+  // step, a scalar on the model's device without history. Does not synchronise.
   at::Tensor train_step(const at::Tensor& input, const at::Tensor& target);
 
   const std::shared_ptr<StormModel>& model() const { return model_; }

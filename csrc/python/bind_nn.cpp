@@ -14,7 +14,8 @@ namespace {
 using Released = py::call_guard<py::gil_scoped_release>;
 using OptionalDevice = std::optional<c10::Device>;
 
-// `with DefaultScope(tensor):` what is computed inside from such tensors is saved through the default context.
+// `with DefaultScope(tensor):` what is computed inside from such tensors is saved through the
+// default context.
 class DefaultScope {
  public:
   explicit DefaultScope(at::Tensor like) : like_(std::move(like)) {}
@@ -28,33 +29,43 @@ class DefaultScope {
 
 void bind_model(py::module_& m) {
   py::class_<StormModel, std::shared_ptr<StormModel>>(m, "StormModel")
-      .def(py::init([](int64_t input_size, int64_t hidden_size, int64_t output_size, OptionalDevice device) {
-             return std::make_shared<StormModel>(input_size, hidden_size, output_size, at::TensorOptions().device(device));
+      .def(py::init([](int64_t input_size, int64_t hidden_size, int64_t output_size,
+                       OptionalDevice device) {
+             return std::make_shared<StormModel>(input_size, hidden_size, output_size,
+                                                 at::TensorOptions().device(device));
            }),
            py::arg("input_size"), py::arg("hidden_size"), py::arg("output_size"), py::kw_only(),
            py::arg("device") = OptionalDevice(), Released())
       .def("forward", &StormModel::forward, py::arg("input"), Released())
       .def("__call__", &StormModel::forward, py::arg("input"), Released())
       .def("parameters", [](const StormModel& model) { return model.parameters(); })
-      .def("state_dict", [](const StormModel& model) { return state_dict(model); },
-           "Keys and values of the Python model's state dict; the values share memory with the parameters.")
-      .def("load_state_dict", [](StormModel& model, const std::map<std::string, at::Tensor>& state) {
-             py::gil_scoped_release release;
-             load_state_dict(model, state);
-           }, py::arg("state_dict"));
+      .def(
+          "state_dict", [](const StormModel& model) { return state_dict(model); },
+          "Keys and values of the Python model's state dict; the values share memory with the "
+          "parameters.")
+      .def(
+          "load_state_dict",
+          [](StormModel& model, const std::map<std::string, at::Tensor>& state) {
+            py::gil_scoped_release release;
+            load_state_dict(model, state);
+          },
+          py::arg("state_dict"));
 }
 
 void bind_trainer(py::module_& m) {
   py::class_<StormTrainer>(m, "StormTrainer")
-      .def(py::init([](int64_t input_size, int64_t hidden_size, int64_t output_size, double learning_rate,
-                       OptionalDevice device) {
-             return std::make_unique<StormTrainer>(input_size, hidden_size, output_size, learning_rate,
+      .def(py::init([](int64_t input_size, int64_t hidden_size, int64_t output_size,
+                       double learning_rate, OptionalDevice device) {
+             return std::make_unique<StormTrainer>(input_size, hidden_size, output_size,
+                                                   learning_rate,
                                                    at::TensorOptions().device(device));
            }),
-           py::arg("input_size"), py::arg("hidden_size"), py::arg("output_size"), py::arg("learning_rate"),
-           py::kw_only(), py::arg("device") = OptionalDevice(), Released())
+           py::arg("input_size"), py::arg("hidden_size"), py::arg("output_size"),
+           py::arg("learning_rate"), py::kw_only(), py::arg("device") = OptionalDevice(),
+           Released())
       .def_property_readonly("model", &StormTrainer::model)
-      .def("train_step", &StormTrainer::train_step, py::arg("input"), py::arg("target"), Released());
+      .def("train_step", &StormTrainer::train_step, py::arg("input"), py::arg("target"),
+           Released());
 }
 
 }  // namespace

@@ -109,7 +109,9 @@ def test_dtypes_that_do_not_fit_are_named() -> None:
 
 
 def test_devices_that_do_not_fit_are_named(device: str) -> None:
-    with pytest.raises(RuntimeError, match=r"on one device; got input \[2, 4\] Float on cpu, weight .* on " + device + ":0"):
+    with pytest.raises(
+        RuntimeError, match=r"on one device; got input \[2, 4\] Float on cpu, weight .* on " + device + ":0"
+    ):
         storm_forward(torch.randn(2, 4), torch.randn(3, 4, device=device))
 
 
@@ -128,7 +130,9 @@ def test_autocast_computes_in_low_precision_as_linear_does() -> None:
 
 
 def test_autocast_casts_on_the_accelerator_too(device: str) -> None:
-    x, weight, bias = (t.detach().to(device).requires_grad_() for t in leaves(5, 4, dtype=torch.float32) if t is not None)
+    x, weight, bias = (
+        t.detach().to(device).requires_grad_() for t in leaves(5, 4, dtype=torch.float32) if t is not None
+    )
     with torch.autocast(device, torch.bfloat16):
         y, expected = storm_forward(x, weight, bias), F.linear(x, weight, bias)
     assert y.dtype == torch.bfloat16
