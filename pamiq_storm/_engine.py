@@ -107,9 +107,7 @@ def _forget(system: StormSystem) -> None:
             del _systems[key]
 
 
-def offload_activation_to_cpu(
-    activation: torch.Tensor, layer_id: int, system: StormSystem
-) -> _C.OffloadedActivation:
+def offload_activation_to_cpu(activation: torch.Tensor, layer_id: int, system: StormSystem) -> _C.OffloadedActivation:
     """Start moving an activation to host memory; the returned handle is the key to it.
 
     Args:
@@ -138,6 +136,7 @@ def _shut_down() -> None:
     _C.set_process_exiting()  # first: devices may be gone already, so nothing below may wait for one
     with _lock:
         _systems.clear()
+    _C.release_default_contexts()
     _C.release_default_systems()
 
 

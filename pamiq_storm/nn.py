@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
-
 import torch
 from torch import nn
 
@@ -148,7 +146,3 @@ def convert(model: nn.Module) -> nn.Module:
             layer.__class__ = StormLayer
             layer.layer_id = index
     return model
-
-
-# Before the engine's own goodbye, which runs after this: contexts hold their systems.
-atexit.register(_C.release_default_contexts)

@@ -44,22 +44,26 @@ class Facade final : public ag::Engine {
     if (const auto* context = answering_context()) return std::make_unique<OffloadHook>(*context);
     return base().get_default_saved_variable_hooks();
   }
-  ag::variable_list execute(const ag::edge_list& roots, const ag::variable_list& inputs, bool keep_graph,
-                            bool create_graph, bool accumulate_grad, const ag::edge_list& outputs) override {
+  ag::variable_list execute(const ag::edge_list& roots, const ag::variable_list& inputs,
+                            bool keep_graph, bool create_graph, bool accumulate_grad,
+                            const ag::edge_list& outputs) override {
     return base().execute(roots, inputs, keep_graph, create_graph, accumulate_grad, outputs);
   }
-  c10::intrusive_ptr<at::ivalue::Future> execute_with_graph_task(const std::shared_ptr<ag::GraphTask>& task,
-                                                                 c10::intrusive_ptr<ag::Node> root,
-                                                                 ag::InputBuffer&& buffer) override {
+  c10::intrusive_ptr<at::ivalue::Future> execute_with_graph_task(
+      const std::shared_ptr<ag::GraphTask>& task, c10::intrusive_ptr<ag::Node> root,
+      ag::InputBuffer&& buffer) override {
     return base().execute_with_graph_task(task, std::move(root), std::move(buffer));
   }
-  std::unique_ptr<ag::AnomalyMetadata> make_anomaly_metadata() override { return base().make_anomaly_metadata(); }
+  std::unique_ptr<ag::AnomalyMetadata> make_anomaly_metadata() override {
+    return base().make_anomaly_metadata();
+  }
 #if TORCH_VERSION_MAJOR > 2 || TORCH_VERSION_MINOR >= 14
   std::vector<std::unique_ptr<ag::NodeCreationHook>> get_node_creation_hooks() override {
     return base().get_node_creation_hooks();
   }
 #endif
-  void thread_on_exception(const std::shared_ptr<ag::GraphTask>& task, const c10::intrusive_ptr<ag::Node>& node,
+  void thread_on_exception(const std::shared_ptr<ag::GraphTask>& task,
+                           const c10::intrusive_ptr<ag::Node>& node,
                            std::exception& error) override {
     base().thread_on_exception(task, node, error);
   }

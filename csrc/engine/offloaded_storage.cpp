@@ -11,8 +11,8 @@
 
 namespace storm {
 
-OffloadedStorage::OffloadedStorage(std::shared_ptr<Transfers> transfers, const at::Tensor& tensor, ByteRange range,
-                                   PinnedMemoryBuffer host)
+OffloadedStorage::OffloadedStorage(std::shared_ptr<Transfers> transfers, const at::Tensor& tensor,
+                                   ByteRange range, PinnedMemoryBuffer host)
     : transfers_(std::move(transfers)),
       identity_(tensor),
       range_(range),
@@ -47,9 +47,11 @@ OffloadedStorage::Arrival OffloadedStorage::bring_back() {
   {
     BelowUser below;
     c10::StreamGuard guard(home_);
-    bytes = at::empty({static_cast<int64_t>(range_.bytes())}, at::TensorOptions().dtype(at::kByte).device(transfers_->device));
+    bytes = at::empty({static_cast<int64_t>(range_.bytes())},
+                      at::TensorOptions().dtype(at::kByte).device(transfers_->device));
   }
-  // The block may have been freed in home's order a moment ago: the copy starts when that moment has passed.
+  // The block may have been freed in home's order a moment ago: the copy starts when that moment
+  // has passed.
   Event::record(home_).block(h2d);
   copied_->block(h2d);
   auto arrived = copy_to_device(*host_, bytes, h2d);
@@ -61,8 +63,10 @@ OffloadedStorage::Arrival OffloadedStorage::bring_back() {
 }
 
 OffloadedStorage::Loan OffloadedStorage::lend(const Arrival& arrival, const c10::Stream& stream) {
-  if (arrival.arrived && !arrival.arrived->done()) transfers_->stalls.wait(stream, *arrival.arrived);
-  // Lent to another stream than the one its memory belongs to: the allocator must know, as for any tensor.
+  if (arrival.arrived && !arrival.arrived->done())
+    transfers_->stalls.wait(stream, *arrival.arrived);
+  // Lent to another stream than the one its memory belongs to: the allocator must know, as for any
+  // tensor.
   if (stream != home_) transfers_->guard.recordDataPtrOnStream(arrival.storage.data_ptr(), stream);
   return {arrival.storage, arrival.begin};
 }

@@ -20,11 +20,13 @@ void Place::reached() const {
   tape_->reached(position_);
 }
 
-Place Tape::append(const std::shared_ptr<Tape>& tape, const std::shared_ptr<OffloadedStorage>& bytes, bool first) {
+Place Tape::append(const std::shared_ptr<Tape>& tape,
+                   const std::shared_ptr<OffloadedStorage>& bytes, bool first) {
   std::lock_guard lock(tape->mutex_);
   tape->slots_.push_back({bytes});
   ++tape->live_;
-  if (first && bytes) tape->by_storage_.emplace(bytes->identity().storage._unsafe_get_target(), bytes);
+  if (first && bytes)
+    tape->by_storage_.emplace(bytes->identity().storage._unsafe_get_target(), bytes);
   return Place(tape, tape->slots_.size() - 1);
 }
 

@@ -1,10 +1,12 @@
 #pragma once
-#include "nn/adam.h"
+#include <torch/optim/adam.h>
+
 #include "nn/storm_model.h"
 
 namespace storm {
 
-// A StormModel trained on the mean squared error with Adam.
+// A StormModel trained on the mean squared error with torch's C++ Adam (which rounds differently
+// from Python's).
 class StormTrainer {
  public:
   StormTrainer(int64_t input_size, int64_t hidden_size, int64_t output_size, double learning_rate,
@@ -15,11 +17,11 @@ class StormTrainer {
   at::Tensor train_step(const at::Tensor& input, const at::Tensor& target);
 
   const std::shared_ptr<StormModel>& model() const { return model_; }
-  Adam& optimizer() { return optimizer_; }
+  torch::optim::Adam& optimizer() { return optimizer_; }
 
  private:
   std::shared_ptr<StormModel> model_;
-  Adam optimizer_;
+  torch::optim::Adam optimizer_;
 };
 
 }  // namespace storm

@@ -27,8 +27,10 @@ void start_autograd_threads() {
   EngineAccess::initialize(engine);
   const auto wanted = static_cast<size_t>(device_count());
   if (EngineAccess::queues(engine) == 0) EngineAccess::start(engine);
-  TORCH_CHECK(EngineAccess::queues(engine) >= wanted, "sim: autograd already started its threads "
-              "for fewer than ", wanted, " devices; call enable() before the first backward");
+  TORCH_CHECK(EngineAccess::queues(engine) >= wanted,
+              "sim: autograd already started its threads "
+              "for fewer than ",
+              wanted, " devices; call enable() before the first backward");
 }
 
 }  // namespace storm::sim

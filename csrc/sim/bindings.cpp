@@ -14,8 +14,7 @@ namespace {
 // Stops a stream until released: tests order events by it instead of by sleeping.
 class Hold {
  public:
-  Hold(int device, int64_t stream)
-      : marker_(std::make_shared<Marker>()) {
+  Hold(int device, int64_t stream) : marker_(std::make_shared<Marker>()) {
     stream_of(make_stream(static_cast<DeviceIndex>(device), stream)).wait_for(marker_);
   }
   void release() { marker_->reach(); }
@@ -74,9 +73,7 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
   m.def("stats", &stats_dict);
   m.def("reset_stats", &reset_stats);
   m.def("shutdown", &shutdown, no_gil);
-  py::class_<Hold>(m, "Hold")
-      .def(py::init<int, int64_t>(), no_gil)
-      .def("release", &Hold::release);
+  py::class_<Hold>(m, "Hold").def(py::init<int, int64_t>(), no_gil).def("release", &Hold::release);
   m.def("forked", [] { return phase() == Phase::forked; });
   m.def("rng_state", &rng_state);
   m.def("set_rng_state", &set_rng_state);

@@ -4,8 +4,7 @@
 
 namespace storm::sim {
 
-std::optional<Block> BlockCache::take(size_t bytes, c10::DeviceIndex device,
-                                      c10::StreamId stream) {
+std::optional<Block> BlockCache::take(size_t bytes, c10::DeviceIndex device, c10::StreamId stream) {
   const auto found = blocks_.find(Key{bytes, device, stream});
   if (found == blocks_.end()) return std::nullopt;
   Block block{found->second, bytes, bytes, device, stream};

@@ -9,7 +9,9 @@ namespace storm::sim {
 using Clock = std::chrono::steady_clock;
 using TimePoint = Clock::time_point;
 
-inline TimePoint now() noexcept { return Clock::now(); }
+inline TimePoint now() noexcept {
+  return Clock::now();
+}
 
 inline double seconds(Clock::duration span) {
   return std::chrono::duration<double>(span).count();

@@ -15,8 +15,8 @@ namespace {
 // Same bytes in the same order: what a copy engine can move without a kernel.
 bool same_layout(const at::Tensor& from, const at::Tensor& to) {
   return from.scalar_type() == to.scalar_type() && from.sizes() == to.sizes() &&
-         from.strides() == to.strides() && from.is_non_overlapping_and_dense() &&
-         !from.is_conj() && !from.is_neg() && !to.is_conj() && !to.is_neg();
+         from.strides() == to.strides() && from.is_non_overlapping_and_dense() && !from.is_conj() &&
+         !from.is_neg() && !to.is_conj() && !to.is_neg();
 }
 
 void copy_within(const at::Tensor& from, const at::Tensor& to) {
@@ -80,7 +80,8 @@ void copy_over_link(const at::Tensor& from, const at::Tensor& to, bool non_block
   if (pinned) {
     record_pinned_use(host.const_data_ptr(), host.storage().data_ptr().get_context(), stream);
   }
-  dev.stream(stream.id()).push(Task(TaskKind::copy, d2h ? "copy_d2h" : "copy_h2d", std::move(copy)));
+  dev.stream(stream.id())
+      .push(Task(TaskKind::copy, d2h ? "copy_d2h" : "copy_h2d", std::move(copy)));
   if (!(non_blocking && pinned) && !stage) dev.synchronize(stream.id());
 }
 

@@ -36,8 +36,7 @@ class CopyEngine::Turn {
   CopyEngine& engine_;
 };
 
-void CopyEngine::transfer(size_t bytes, double rate,
-                          c10::function_ref<void(size_t, size_t)> move) {
+void CopyEngine::transfer(size_t bytes, double rate, c10::function_ref<void(size_t, size_t)> move) {
   const TimePoint arrived = now();
   Turn turn(*this);
   // Copies that queued up follow each other without a gap, so that late wake-ups cost no bandwidth.

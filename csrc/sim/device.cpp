@@ -59,7 +59,9 @@ void Device::quiesce(TimePoint deadline) {
   for (auto& stream : streams_->all) stream.quiesce(deadline);
 }
 
-DeviceIndex device_count() noexcept { return static_cast<DeviceIndex>(settings().devices.load()); }
+DeviceIndex device_count() noexcept {
+  return static_cast<DeviceIndex>(settings().devices.load());
+}
 
 Device& device(DeviceIndex index) {
   TORCH_CHECK(index >= 0 && index < device_count(), "sim: there is no device ", int{index},
@@ -67,7 +69,9 @@ Device& device(DeviceIndex index) {
   return devices()[static_cast<size_t>(index)];
 }
 
-DeviceIndex current_device() noexcept { return t_state.device; }
+DeviceIndex current_device() noexcept {
+  return t_state.device;
+}
 
 void set_current_device(DeviceIndex index) noexcept {
   if (index >= 0 && index < kMaxDevices) t_state.device = index;

@@ -28,7 +28,8 @@ class Device {
   CopyEngine& d2h() noexcept { return d2h_; }
   CopyEngine& h2d() noexcept { return h2d_; }
 
-  // Blocks until all streams are done with what was pushed before the call; raises a kernel's error.
+  // Blocks until all streams are done with what was pushed before the call; raises a kernel's
+  // error.
   void synchronize();
   void synchronize(c10::StreamId id);
   void raise_fault() { faults_.raise_if_any(); }
@@ -55,7 +56,9 @@ void set_current_stream(const c10::Stream& stream) noexcept;
 
 c10::Stream make_stream(DeviceIndex index, c10::StreamId id) noexcept;
 Stream& stream_of(const c10::Stream& stream);
-inline Stream& current_queue() { return stream_of(current_stream()); }
+inline Stream& current_queue() {
+  return stream_of(current_stream());
+}
 
 // Makes `index` the calling thread's device for a scope.
 class CurrentDevice {

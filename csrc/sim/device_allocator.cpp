@@ -17,7 +17,9 @@ constexpr size_t kAlignment = 512;
 constexpr size_t kCacheFloor = size_t{64} << 20;
 constexpr auto kAll = static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE);
 
-size_t round_up(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
+size_t round_up(size_t bytes) {
+  return (bytes + kAlignment - 1) / kAlignment * kAlignment;
+}
 
 std::string readable(size_t bytes) {
   constexpr double kMiB = 1 << 20;
@@ -34,13 +36,17 @@ size_t capacity() {
 
 // Device memory goes back to the system, or is overwritten, when its stream gets there.
 void push_housekeeping(const Block& block, const char* name, void (*act)(const Block&)) {
-  device(block.device)
-      .stream(block.stream)
-      .push(Task(TaskKind::housekeeping, name, [block, act] { act(block); }));
+  device(block.device).stream(block.stream).push(Task(TaskKind::housekeeping, name, [block, act] {
+    act(block);
+  }));
 }
 
-void poison(const Block& block) { std::memset(block.data, 0xFF, block.bytes); }  // NaN, -1
-void give_back(const Block& block) { std::free(block.data); }
+void poison(const Block& block) {
+  std::memset(block.data, 0xFF, block.bytes);
+}  // NaN, -1
+void give_back(const Block& block) {
+  std::free(block.data);
+}
 
 }  // namespace
 
@@ -213,11 +219,12 @@ void DeviceAllocator::recordStream(const c10::DataPtr& data, c10::Stream stream)
   if (!known) users.push_back(stream.id());
 }
 
-c10::DeleterFnPtr DeviceAllocator::raw_deleter() const { return &free_block; }
+c10::DeleterFnPtr DeviceAllocator::raw_deleter() const {
+  return &free_block;
+}
 
 void DeviceAllocator::copy_data(void* to, const void* from, size_t bytes) const {
-  current_queue().push(
-      Task(TaskKind::kernel, "copy_data", [=] { std::memcpy(to, from, bytes); }));
+  current_queue().push(Task(TaskKind::kernel, "copy_data", [=] { std::memcpy(to, from, bytes); }));
 }
 
 void DeviceAllocator::emptyCache(c10::MempoolId_t) {

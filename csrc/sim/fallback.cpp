@@ -1,11 +1,14 @@
 #include "sim/fallback.h"
 
+#include <ATen/EmptyTensor.h>
 #include <torch/library.h>
 
+#include "sim/generator.h"
 #include "sim/geometry.h"
 #include "sim/host_args.h"
 #include "sim/host_view.h"
 #include "sim/launch.h"
+#include "sim/rehearsal.h"
 
 namespace storm::sim {
 namespace {
@@ -32,6 +35,19 @@ c10::IValue to_device(const c10::IValue& result) {
   return out;
 }
 
+void store_result(const at::Tensor& result, const at::Tensor& target) {
+  TORCH_CHECK(result.defined() == target.defined(), "a result was unexpectedly (un)defined");
+  if (!result.defined()) return;
+  TORCH_CHECK(result.sizes() == target.sizes() && result.dtype() == target.dtype(),
+              "the shape of its result depends on values: expected ", target.sizes(), ", got ",
+              result.sizes());
+  target.copy_(result);
+}
+
+at::Tensor empty_on_host(const at::Tensor& like) {
+  return at::detail::empty_cpu({0}, like.scalar_type());
+}
+
 // One call on its way from torch's stack to a stream.
 class Call {
  public:
@@ -47,10 +63,11 @@ class Call {
  private:
   void issue_in_place();
   void issue_into(const Geometries& geometries);
-  void wait_for_results(std::optional<std::string> key);
+  void run_before_returning(bool needs_stream);
   bool has_unsized_out() const;
+  std::shared_ptr<const Geometries> result_geometries() const;
   Values host_args() const;
-  Values run_now(Values host, std::vector<at::Tensor>& outs);
+  void store_outs(const Values& host);
   void hand_back(const std::vector<c10::IValue>& fresh);
 
   const c10::OperatorHandle& op_;
@@ -62,33 +79,49 @@ class Call {
 
 void Call::issue() {
   CurrentDevice guard(device_);
-  if (plan_.must_wait || (plan_.any_out && has_unsized_out())) return wait_for_results({});
+  // What reads no device memory needs no stream: factories such as arange.
+  if (!tensor_device(args_, plan_.is_out)) return run_before_returning(/*needs_stream=*/false);
+  if (plan_.must_wait || has_unsized_out()) return run_before_returning(/*needs_stream=*/true);
   if (!plan_.fresh_returns) return issue_in_place();
-  auto key = GeometryCache::key_of(&plan_, args_);
-  if (key) {
-    if (const auto known = geometry_cache().find(*key)) return issue_into(*known);
-  }
-  wait_for_results(std::move(key));
+  if (const auto known = result_geometries()) return issue_into(*known);
+  run_before_returning(/*needs_stream=*/true);
 }
 
 bool Call::has_unsized_out() const {
+  if (!plan_.any_out) return false;
   for (size_t i = 0; i < args_.size(); ++i) {
     if (plan_.is_out[i] && args_[i].isTensor() && args_[i].toTensor().numel() == 0) return true;
   }
   return false;
 }
 
+std::shared_ptr<const Geometries> Call::result_geometries() const {
+  auto key = GeometryCache::key_of(&plan_, args_);
+  if (!key) return nullptr;
+  if (auto known = geometry_cache().find(*key)) return known;
+  auto learnt = rehearse(op_, plan_, args_);
+  if (!learnt) return nullptr;
+  auto shared = std::make_shared<const Geometries>(std::move(*learnt));
+  geometry_cache().insert(std::move(*key), shared);
+  return shared;
+}
+
 Values Call::host_args() const {
   HostArgs converter(plan_, device_);
   Values host;
   host.reserve(args_.size());
-  for (size_t i = 0; i < args_.size(); ++i) host.push_back(converter.convert(args_[i], i));
+  for (size_t i = 0; i < args_.size(); ++i) {
+    if (static_cast<int>(i) == plan_.generator && plan_.seeded) {
+      host.push_back(kernel_generator(args_[i].toOptional<at::Generator>()));
+    } else {
+      host.push_back(converter.convert(args_[i], i));
+    }
+  }
   return host;
 }
 
 void Call::issue_in_place() {
-  launch(plan_.name.c_str(),
-         [op = op_, host = host_args()]() mutable { op.callBoxed(&host); });
+  launch(plan_.name.c_str(), [op = op_, host = host_args()]() mutable { op.callBoxed(&host); });
   hand_back({});
 }
 
@@ -104,52 +137,40 @@ void Call::issue_into(const Geometries& geometries) {
   launch(plan_.name.c_str(),
          [op = op_, host = host_args(), targets = std::move(targets)]() mutable {
            op.callBoxed(&host);
-           for (auto& [r, target] : targets) {
-             const auto& result = host[r].toTensor();
-             TORCH_CHECK(result.defined() == target.defined() &&
-                             (!result.defined() || (result.sizes() == target.sizes() &&
-                                                    result.dtype() == target.dtype())),
-                         "its result's shape depends on values, not only on shapes");
-             if (result.defined()) target.copy_(result);
-           }
+           for (auto& [r, target] : targets) store_result(host[r].toTensor(), target);
          });
   hand_back(fresh);
 }
 
-Values Call::run_now(Values host, std::vector<at::Tensor>& outs) {
+void Call::run_before_returning(bool needs_stream) {
+  Values host = host_args();
   for (size_t i = 0; i < args_.size(); ++i) {
-    if (!plan_.is_out[i] || !args_[i].isTensor()) continue;
-    if (args_[i].toTensor().numel() == 0) {  // the kernel sizes it: let it have its own memory
-      host[i] = at::Tensor(c10::make_intrusive<c10::TensorImpl>(
-          c10::Storage(c10::Storage::use_byte_size_t(), 0, c10::GetAllocator(c10::kCPU), true),
-          c10::DispatchKeySet(c10::DispatchKey::CPU), args_[i].toTensor().dtype()));
-    }
-    outs.push_back(host[i].toTensor());
+    // The kernel sizes its output: let it have memory of its own.
+    if (plan_.is_out[i] && args_[i].isTensor()) host[i] = empty_on_host(args_[i].toTensor());
   }
-  launch_and_wait(plan_.name.c_str(), [&] { op_.callBoxed(&host); });
-  return host;
+  Values outs = host;  // callBoxed consumes its arguments
+  if (needs_stream) {
+    launch_and_wait(plan_.name.c_str(), [&] { op_.callBoxed(&host); });
+  } else {
+    call_on_this_thread(op_, host);
+  }
+  store_outs(outs);
+  std::vector<c10::IValue> fresh;
+  for (size_t r = 0; r < plan_.alias_of.size(); ++r) {
+    if (plan_.alias_of[r] < 0) fresh.push_back(to_device(host[r]));
+  }
+  hand_back(fresh);
 }
 
-void Call::wait_for_results(std::optional<std::string> key) {
-  std::vector<at::Tensor> outs;
-  const Values results = run_now(host_args(), outs);
-  for (size_t i = 0, o = 0; i < args_.size(); ++i) {
+void Call::store_outs(const Values& host) {
+  for (size_t i = 0; i < args_.size(); ++i) {
     if (!plan_.is_out[i] || !args_[i].isTensor()) continue;
-    const auto& made = outs[o++];
+    const auto& made = host[i].toTensor();
     const auto& out = args_[i].toTensor();
-    if (out.numel() != 0) continue;
-    out.resize_(made.sizes());
-    if (made.numel() != 0) out.copy_(made);
+    if (out.sizes() != made.sizes()) out.resize_(made.sizes());
+    if (made.numel() == 0) continue;
+    launch("store_out", [made, target = host_view(out)] { target.copy_(made); });
   }
-  std::vector<c10::IValue> fresh;
-  Geometries learnt;
-  for (size_t r = 0; r < plan_.alias_of.size(); ++r) {
-    if (plan_.alias_of[r] >= 0) continue;
-    fresh.push_back(to_device(results[r]));
-    if (key) learnt.push_back(Geometry::of(results[r].toTensor()));
-  }
-  if (key) geometry_cache().insert(std::move(*key), std::move(learnt));
-  hand_back(fresh);
 }
 
 void Call::hand_back(const std::vector<c10::IValue>& fresh) {

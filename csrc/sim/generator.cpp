@@ -59,7 +59,9 @@ c10::intrusive_ptr<c10::TensorImpl> Generator::get_state() const {
   return state.getIntrusivePtr();
 }
 
-uint64_t Generator::next_key() { return mix(mix(seed_) ^ offset_++); }
+uint64_t Generator::next_key() {
+  return mix(mix(seed_) ^ offset_++);
+}
 
 Generator* Generator::clone_impl() const {
   auto* copy = new Generator(device().index(), seed_);

@@ -70,17 +70,11 @@ Geometry Geometry::of(const at::Tensor& tensor) {
   return {true, tensor.scalar_type(), tensor.sizes().vec(), tensor.strides().vec()};
 }
 
-bool Geometry::matches(const at::Tensor& tensor) const {
-  if (!defined || !tensor.defined()) return defined == tensor.defined();
-  return dtype == tensor.scalar_type() && c10::IntArrayRef(sizes) == tensor.sizes();
-}
-
 at::Tensor empty_on_device(const Geometry& geometry) {
   if (!geometry.defined) return {};
-  return at::detail::empty_strided_generic(geometry.sizes, geometry.strides,
-                                           &DeviceAllocator::instance(),
-                                           c10::DispatchKeySet(c10::DispatchKey::PrivateUse1),
-                                           geometry.dtype);
+  return at::detail::empty_strided_generic(
+      geometry.sizes, geometry.strides, &DeviceAllocator::instance(),
+      c10::DispatchKeySet(c10::DispatchKey::PrivateUse1), geometry.dtype);
 }
 
 std::optional<std::string> GeometryCache::key_of(const void* op,
@@ -101,11 +95,10 @@ std::shared_ptr<const Geometries> GeometryCache::find(const std::string& key) co
   return found == known_.end() ? nullptr : found->second;
 }
 
-void GeometryCache::insert(std::string key, Geometries geometries) {
-  auto entry = std::make_shared<const Geometries>(std::move(geometries));
+void GeometryCache::insert(std::string key, std::shared_ptr<const Geometries> geometries) {
   std::lock_guard lock(mutex_);
   if (known_.size() >= kMaxEntries) known_.clear();
-  known_.insert_or_assign(std::move(key), std::move(entry));
+  known_.insert_or_assign(std::move(key), std::move(geometries));
 }
 
 }  // namespace storm::sim

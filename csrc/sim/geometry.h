@@ -22,7 +22,6 @@ struct Geometry {
   std::vector<int64_t> strides;
 
   static Geometry of(const at::Tensor& tensor);
-  bool matches(const at::Tensor& tensor) const;  // up to strides, which copying repairs
 };
 
 using Geometries = std::vector<Geometry>;
@@ -36,7 +35,7 @@ class GeometryCache {
   static std::optional<std::string> key_of(const void* op, const std::vector<c10::IValue>& args);
 
   std::shared_ptr<const Geometries> find(const std::string& key) const;
-  void insert(std::string key, Geometries geometries);
+  void insert(std::string key, std::shared_ptr<const Geometries> geometries);
 
  private:
   static constexpr size_t kMaxEntries = 1 << 14;  // changing scalars would grow it for ever

@@ -15,7 +15,9 @@ struct EventHandle {
   DeviceIndex device = 0;
 };
 
-EventHandle& handle(void* event) { return *static_cast<EventHandle*>(event); }
+EventHandle& handle(void* event) {
+  return *static_cast<EventHandle*>(event);
+}
 
 DeviceIndex index_of(c10::Device device) {
   return device.has_index() ? device.index() : current_device();

@@ -37,9 +37,7 @@ class Hooks final : public at::PrivateUse1HooksInterface {
   const at::Generator& getDefaultGenerator(DeviceIndex index) const override {
     return default_generator(index);
   }
-  at::Generator getNewGenerator(DeviceIndex index) const override {
-    return make_generator(index);
-  }
+  at::Generator getNewGenerator(DeviceIndex index) const override { return make_generator(index); }
 
   bool isPinnedPtr(const void* data) const override { return pinned_ranges().contains(data); }
   at::Allocator* getPinnedMemoryAllocator() const override { return &pinned_allocator(); }

@@ -63,7 +63,9 @@ const at::HostAllocatorRegistry<kDeviceType> g_registration(&allocator());
 
 }  // namespace
 
-c10::Allocator& pinned_allocator() { return allocator(); }
+c10::Allocator& pinned_allocator() {
+  return allocator();
+}
 
 void record_pinned_use(const void* data, void* context, const c10::Stream& stream) {
   allocator().record_event(const_cast<void*>(data), context, stream);

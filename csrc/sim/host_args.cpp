@@ -1,6 +1,5 @@
 #include "sim/host_args.h"
 
-#include <ATen/core/List.h>
 #include <ATen/ops/clone.h>
 
 #include "sim/generator.h"
@@ -23,10 +22,16 @@ std::optional<DeviceIndex> device_in(const c10::IValue& value) {
 
 }  // namespace
 
-DeviceIndex device_of(const Values& args) {
-  for (const auto& arg : args) {
-    if (auto found = device_in(arg)) return *found;
+std::optional<DeviceIndex> tensor_device(const Values& args, const std::vector<char>& skip) {
+  for (size_t i = 0; i < args.size(); ++i) {
+    if (i < skip.size() && skip[i]) continue;
+    if (auto found = device_in(args[i])) return found;
   }
+  return std::nullopt;
+}
+
+DeviceIndex device_of(const Values& args) {
+  if (auto found = tensor_device(args)) return *found;
   for (const auto& arg : args) {
     if (arg.isDevice() && arg.toDevice().has_index()) return arg.toDevice().index();
   }
@@ -57,23 +62,9 @@ at::Tensor HostArgs::convert(const at::Tensor& tensor, size_t position) {
 }
 
 c10::IValue HostArgs::convert(const c10::IValue& value, size_t position) {
-  if (value.isTensor()) return convert(value.toTensor(), position);
-  if (value.isTensorList()) {
-    c10::List<at::Tensor> out;
-    for (const auto& item : value.toListRef()) out.push_back(convert(item.toTensor(), position));
-    return out;
-  }
-  if (value.isOptionalTensorList()) {
-    c10::List<std::optional<at::Tensor>> out;
-    for (const auto& item : value.toListRef()) {
-      if (item.isNone()) out.push_back(std::nullopt);
-      else out.push_back(convert(item.toTensor(), position));
-    }
-    return out;
-  }
   if (value.isDevice()) return c10::Device(c10::kCPU);
   if (value.isGenerator()) return kernel_generator(value.toGenerator());
-  return value;
+  return map_tensors(value, [&](const at::Tensor& tensor) { return convert(tensor, position); });
 }
 
 }  // namespace storm::sim

@@ -1,9 +1,11 @@
 // Arguments of an operation, as a CPU kernel on a stream's thread takes them.
 #pragma once
 
+#include <optional>
 #include <utility>
 #include <vector>
 
+#include <ATen/core/List.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/core/ivalue.h>
 
@@ -14,7 +16,29 @@ namespace storm::sim {
 
 using Values = std::vector<c10::IValue>;
 
-// The device the call is for: of its first device tensor, else of its device argument.
+// Copies `value` with `change` applied to each tensor in it, defined or not.
+template <class Change>
+c10::IValue map_tensors(const c10::IValue& value, Change change) {
+  if (value.isTensor()) return change(value.toTensor());
+  if (value.isTensorList()) {
+    c10::List<at::Tensor> out;
+    for (const auto& item : value.toListRef()) out.push_back(change(item.toTensor()));
+    return out;
+  }
+  if (value.isOptionalTensorList()) {
+    c10::List<std::optional<at::Tensor>> out;
+    for (const auto& item : value.toListRef()) {
+      out.push_back(item.isNone() ? std::nullopt : std::optional(change(item.toTensor())));
+    }
+    return out;
+  }
+  return value;
+}
+
+// The device of the first device tensor among `args`, if any, leaving out those marked in `skip`.
+std::optional<DeviceIndex> tensor_device(const Values& args, const std::vector<char>& skip = {});
+
+// The device the call is for: of its tensors, else of its device argument, else the current one.
 DeviceIndex device_of(const Values& args);
 
 // Turns arguments into host arguments: device tensors into views, CPU scalars into copies, devices

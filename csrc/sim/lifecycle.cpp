@@ -14,11 +14,15 @@ namespace {
 
 std::atomic<Phase> g_phase{Phase::running};
 
-void mark_forked_child() { g_phase.store(Phase::forked); }
+void mark_forked_child() {
+  g_phase.store(Phase::forked);
+}
 
 }  // namespace
 
-Phase phase() noexcept { return g_phase.load(std::memory_order_acquire); }
+Phase phase() noexcept {
+  return g_phase.load(std::memory_order_acquire);
+}
 
 void check_usable() {
   TORCH_CHECK(phase() != Phase::forked,

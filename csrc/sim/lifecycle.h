@@ -10,7 +10,9 @@ enum class Phase {
 };
 
 Phase phase() noexcept;
-inline bool running() noexcept { return phase() == Phase::running; }
+inline bool running() noexcept {
+  return phase() == Phase::running;
+}
 
 // Raises in a forked child, as CUDA does; quiet while halting.
 void check_usable();

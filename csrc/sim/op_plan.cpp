@@ -10,17 +10,19 @@
 namespace storm::sim {
 namespace {
 
-bool has_generator(const c10::FunctionSchema& schema) {
-  for (const auto& arg : schema.arguments()) {
-    if (arg.type()->str().find("Generator") != std::string::npos) return true;
+int generator_argument(const c10::FunctionSchema& schema) {
+  const auto& args = schema.arguments();
+  for (size_t i = 0; i < args.size(); ++i) {
+    if (args[i].type()->str().find("Generator") != std::string::npos) return static_cast<int>(i);
   }
-  return false;
+  return -1;
 }
 
 int aliased_argument(const c10::FunctionSchema& schema, const c10::AliasInfo& info) {
   const auto& args = schema.arguments();
   for (size_t i = 0; i < args.size(); ++i) {
-    if (args[i].alias_info() != nullptr && *args[i].alias_info() == info) return static_cast<int>(i);
+    if (args[i].alias_info() != nullptr && *args[i].alias_info() == info)
+      return static_cast<int>(i);
   }
   return -1;
 }
@@ -34,7 +36,7 @@ std::string reason_to_refuse(const c10::OperatorHandle& op) {
       return "it returns a view and needs an implementation of its own";
     }
   }
-  if (op.hasTag(at::Tag::nondeterministic_seeded) && !has_generator(op.schema())) {
+  if (op.hasTag(at::Tag::nondeterministic_seeded) && generator_argument(op.schema()) < 0) {
     return "it draws random numbers without taking a generator";
   }
   return {};
@@ -43,9 +45,8 @@ std::string reason_to_refuse(const c10::OperatorHandle& op) {
 }  // namespace
 
 OpPlan::OpPlan(const c10::OperatorHandle& op)
-    : name(op.schema().name() + (op.schema().overload_name().empty()
-                                     ? ""
-                                     : "." + op.schema().overload_name())),
+    : name(op.schema().name() +
+           (op.schema().overload_name().empty() ? "" : "." + op.schema().overload_name())),
       refusal(reason_to_refuse(op)) {
   const auto& schema = op.schema();
   for (const auto& arg : schema.arguments()) {
@@ -61,6 +62,8 @@ OpPlan::OpPlan(const c10::OperatorHandle& op)
     fresh_returns = true;
     must_wait |= ret.type()->kind() != c10::TypeKind::TensorType;
   }
+  generator = generator_argument(schema);
+  seeded = op.hasTag(at::Tag::nondeterministic_seeded);
   takes_host_indices = schema.name().find("index") != std::string::npos;
 }
 

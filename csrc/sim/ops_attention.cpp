@@ -45,8 +45,8 @@ Tensor empty_heads_inside(const Tensor& like, int64_t width) {
       .transpose(1, 2);
 }
 
-using Forward = std::tuple<Tensor, Tensor, Tensor, Tensor, c10::SymInt, c10::SymInt, Tensor, Tensor,
-                           Tensor>;
+using Forward =
+    std::tuple<Tensor, Tensor, Tensor, Tensor, c10::SymInt, c10::SymInt, Tensor, Tensor, Tensor>;
 
 Forward attention(const Tensor& q, const Tensor& k, const Tensor& v, const OptionalTensor& mask,
                   double dropout_p, bool is_causal, bool, std::optional<double> scale) {
@@ -65,7 +65,7 @@ Forward attention(const Tensor& q, const Tensor& k, const Tensor& v, const Optio
            lse.copy_(l);
          });
   const auto unused = at::empty({0}, at::TensorOptions().dtype(at::kLong));
-  return {out,       lse,       Tensor(), Tensor(), c10::SymInt(q.size(2)), c10::SymInt(k.size(2)),
+  return {out,    lse,    Tensor(), Tensor(), c10::SymInt(q.size(2)), c10::SymInt(k.size(2)),
           unused, unused, Tensor()};
 }
 
@@ -79,16 +79,17 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> attention_backward(
   auto grad_q = empty_heads_inside(q, q.size(3));
   auto grad_k = empty_heads_inside(k, k.size(3));
   auto grad_v = empty_heads_inside(v, v.size(3));
-  launch("aten::_scaled_dot_product_fused_attention_overrideable_backward",
-         [grad_out = host_view(grad_out), q = host_view(q), k = host_view(k), v = host_view(v),
-          mask = host_view(OptionalTensor(mask)), out = host_view(out), lse = host_view(lse),
-          gq = host_view(grad_q), gk = host_view(grad_k), gv = host_view(grad_v), is_causal, scale] {
-           auto [a, b, c] = at::_scaled_dot_product_flash_attention_for_cpu_backward(
-               grad_out, q, k, v, out, lse, 0.0, is_causal, mask, scale);
-           gq.copy_(a);
-           gk.copy_(b);
-           gv.copy_(c);
-         });
+  launch(
+      "aten::_scaled_dot_product_fused_attention_overrideable_backward",
+      [grad_out = host_view(grad_out), q = host_view(q), k = host_view(k), v = host_view(v),
+       mask = host_view(OptionalTensor(mask)), out = host_view(out), lse = host_view(lse),
+       gq = host_view(grad_q), gk = host_view(grad_k), gv = host_view(grad_v), is_causal, scale] {
+        auto [a, b, c] = at::_scaled_dot_product_flash_attention_for_cpu_backward(
+            grad_out, q, k, v, out, lse, 0.0, is_causal, mask, scale);
+        gq.copy_(a);
+        gk.copy_(b);
+        gv.copy_(c);
+      });
   return {grad_q, grad_k, grad_v, Tensor()};
 }
 

@@ -70,21 +70,41 @@ Tensor unfold(const Tensor& self, int64_t dim, int64_t size, int64_t step) {
   return at::native::unfold(self, dim, size, step);
 }
 
-Tensor view_as_real(const Tensor& self) { return at::native::view_as_real(self); }
-Tensor view_as_complex(const Tensor& self) { return at::native::view_as_complex(self); }
+Tensor view_as_real(const Tensor& self) {
+  return at::native::view_as_real(self);
+}
+Tensor view_as_complex(const Tensor& self) {
+  return at::native::view_as_complex(self);
+}
 
-const Tensor& resize_(const Tensor& self, SymIntArrayRef size,
+// torch's own resize_ for CPU would copy at once, before the stream has written the old contents.
+void grow(const c10::Storage& storage, size_t bytes) {
+  if (bytes > storage.nbytes()) at::native::resize_bytes_nocuda(storage, bytes);
+}
+
+const Tensor& resize_(const Tensor& self, SymIntArrayRef symbolic_size,
                       std::optional<c10::MemoryFormat> format) {
-  CurrentDevice guard(self.device().index());
-  return at::native::resize_(self, C10_AS_INTARRAYREF_SLOW(size), format);
+  const auto size = C10_AS_INTARRAYREF_SLOW(symbolic_size);
+  auto* impl = self.unsafeGetTensorImpl();
+  const auto offset = static_cast<size_t>(impl->storage_offset());
+  grow(self.storage(), at::detail::computeStorageNbytesContiguous(size, impl->itemsize(), offset));
+  impl->set_sizes_contiguous(size);
+  if (format && *format != c10::MemoryFormat::Preserve) impl->empty_tensor_restride(*format);
+  return self;
 }
 
 Tensor& set_tensor(Tensor& self, const Tensor& source) {
   return at::native::set_tensor_(self, source);
 }
-Tensor& set_storage(Tensor& self, at::Storage source) { return at::native::set_(self, source); }
+Tensor& set_storage(Tensor& self, at::Storage source) {
+  return at::native::set_(self, source);
+}
 Tensor& set_geometry(Tensor& self, at::Storage source, int64_t offset, IntArrayRef size,
                      IntArrayRef stride) {
+  const auto item = self.unsafeGetTensorImpl()->itemsize();
+  const auto first = static_cast<size_t>(offset);
+  grow(source, stride.empty() ? at::detail::computeStorageNbytesContiguous(size, item, first)
+                              : at::detail::computeStorageNbytes(size, stride, item, first));
   return at::cpu::set_(self, source, offset, size, stride);
 }
 

@@ -19,17 +19,19 @@ std::tuple<Tensor, Tensor> native_dropout(const Tensor& input, double p,
   auto out = at::empty_like(input);
   auto mask = at::empty_like(input, input.options().dtype(at::kBool));
   if (!train.value_or(true)) p = 0;
-  launch("aten::native_dropout", [input = host_view(input), out = host_view(out),
-                                  mask = host_view(mask), generator = kernel_generator({}),
-                                  p]() mutable {
-    mask.bernoulli_(1 - p, generator);
-    at::mul_out(out, input, mask);
-    out.mul_(p == 1 ? 0.0 : 1 / (1 - p));
-  });
+  launch("aten::native_dropout",
+         [input = host_view(input), out = host_view(out), mask = host_view(mask),
+          generator = kernel_generator({}), p]() mutable {
+           mask.bernoulli_(1 - p, generator);
+           at::mul_out(out, input, mask);
+           out.mul_(p == 1 ? 0.0 : 1 / (1 - p));
+         });
   return {out, mask};
 }
 
-TORCH_LIBRARY_IMPL(aten, PrivateUse1, m) { m.impl("native_dropout", native_dropout); }
+TORCH_LIBRARY_IMPL(aten, PrivateUse1, m) {
+  m.impl("native_dropout", native_dropout);
+}
 
 }  // namespace
 }  // namespace storm::sim

@@ -22,8 +22,12 @@ Tensor plus(const Tensor& gates, const OptionalTensor& bias) {
 }
 
 // Of y = sigmoid(x), dy/dx = y (1 - y); of y = tanh(x), 1 - y^2.
-Tensor through_sigmoid(const Tensor& grad, const Tensor& y) { return grad * y * (1 - y); }
-Tensor through_tanh(const Tensor& grad, const Tensor& y) { return grad * (1 - y * y); }
+Tensor through_sigmoid(const Tensor& grad, const Tensor& y) {
+  return grad * y * (1 - y);
+}
+Tensor through_tanh(const Tensor& grad, const Tensor& y) {
+  return grad * (1 - y * y);
+}
 
 std::tuple<Tensor, Tensor, Tensor> lstm_cell(const Tensor& input_gates, const Tensor& hidden_gates,
                                              const Tensor& cx, const OptionalTensor& input_bias,

@@ -25,7 +25,9 @@ void check(const Config& config) {
 
 }  // namespace
 
-Settings::Settings() { store(Config{}); }
+Settings::Settings() {
+  store(Config{});
+}
 
 void Settings::store(const Config& config) {
   check(config);

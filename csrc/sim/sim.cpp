@@ -43,16 +43,22 @@ void enable(const Config& config) {
   start_autograd_threads();
 }
 
-bool enabled() noexcept { return g_enabled; }
+bool enabled() noexcept {
+  return g_enabled;
+}
 
 void configure(const Config& config) {
   TORCH_CHECK(g_enabled, "sim: call enable() before configure()");
-  TORCH_CHECK_VALUE(config.devices == device_count(), "sim: the first enable() fixed the number of "
-                    "devices to ", int{device_count()}, "; it cannot become ", config.devices);
+  TORCH_CHECK_VALUE(config.devices == device_count(),
+                    "sim: the first enable() fixed the number of "
+                    "devices to ",
+                    int{device_count()}, "; it cannot become ", config.devices);
   settings().store(config);
 }
 
-Config current_config() { return settings().load(); }
+Config current_config() {
+  return settings().load();
+}
 
 void enqueue(const c10::Stream& stream, std::function<void()> fn) {
   stream_of(stream).push(Task(TaskKind::kernel, "enqueue", std::move(fn)));

@@ -19,8 +19,8 @@ struct Config {
   double h2d_bytes_per_s = 2e9;               // 0 means unthrottled
   double pageable_bytes_per_s = 0;            // 0 means as fast as pinned memory
   int devices = 1;                            // fixed by the first enable()
-  bool poison = true;        // overwrite freed device memory, in stream order
-  bool synchronous = false;  // wait for every kernel (to find the one that fails)
+  bool poison = true;                         // overwrite freed device memory, in stream order
+  bool synchronous = false;                   // wait for every kernel (to find the one that fails)
 };
 
 struct Stats {

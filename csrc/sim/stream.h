@@ -44,16 +44,16 @@ class Stream {
   void finish_task();
 
   FaultSlot& faults_;
-  mutable std::mutex mutex_;  // guards all that follows
+  mutable std::mutex mutex_;          // guards all that follows
   std::condition_variable work_;      // queue_ has grown
   std::condition_variable progress_;  // finished_ or executing_ has changed, or queue_ has shrunk
   std::deque<Task> queue_;
   uint64_t pushed_ = 0;
   uint64_t finished_ = 0;
-  int waiters_ = 0;          // threads waiting for progress_
+  int waiters_ = 0;  // threads waiting for progress_
   bool started_ = false;
-  bool sleeping_ = false;    // the thread waits for work_
-  bool executing_ = false;   // inside a task that computes or copies
+  bool sleeping_ = false;   // the thread waits for work_
+  bool executing_ = false;  // inside a task that computes or copies
 };
 
 }  // namespace storm::sim

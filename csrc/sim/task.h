@@ -20,8 +20,12 @@ class Task {
   Task(TaskKind kind, const char* name, Body body)
       : kind_(kind), name_(name), work_(std::make_unique<Closure<Body>>(std::move(body))) {}
 
-  static Task record(MarkerRef marker) { return {TaskKind::record, "record", std::move(marker), Moment{}}; }
-  static Task wait(MarkerRef marker) { return {TaskKind::wait, "wait", std::move(marker), Moment{}}; }
+  static Task record(MarkerRef marker) {
+    return {TaskKind::record, "record", std::move(marker), Moment{}};
+  }
+  static Task wait(MarkerRef marker) {
+    return {TaskKind::wait, "wait", std::move(marker), Moment{}};
+  }
 
   TaskKind kind() const noexcept { return kind_; }
   const char* name() const noexcept { return name_; }

@@ -4,9 +4,9 @@
 
 namespace storm {
 
-// The two streams of a device that bytes move on, the same for the life of the process. Distinct from each other, from
-// the default stream and from the stream that was current when they were made; `check_compute` refuses any other
-// stream that turns out to be one of them.
+// The two streams of a device that bytes move on, the same for the life of the process. Distinct
+// from each other, from the default stream and from the stream that was current when they were
+// made; `check_compute` refuses any other stream that turns out to be one of them.
 class TransferStreams {
  public:
   static TransferStreams of(c10::Device device);

@@ -39,7 +39,8 @@ OffloadConfig small_config() {
 }
 
 std::shared_ptr<OffloadContext> new_context(OffloadConfig config = small_config()) {
-  return std::make_shared<OffloadContext>(std::make_shared<StormSystem>(device(), config), std::vector<at::Tensor>{});
+  return std::make_shared<OffloadContext>(std::make_shared<StormSystem>(device(), config),
+                                          std::vector<at::Tensor>{});
 }
 
 at::Tensor random(at::IntArrayRef sizes) {
@@ -109,7 +110,8 @@ TEST(one_saved_tensor_is_fetched_by_many_threads) {
   std::vector<std::thread> threads;
   for (int i = 0; i < 4; ++i) {
     threads.emplace_back([&] {
-      for (int n = 0; n < 20; ++n) EXPECT(at::equal(fetch_activation_from_cpu(*handle).cpu(), expected));
+      for (int n = 0; n < 20; ++n)
+        EXPECT(at::equal(fetch_activation_from_cpu(*handle).cpu(), expected));
     });
   }
   for (auto& thread : threads) thread.join();
@@ -159,8 +161,9 @@ TEST(handles_dropped_in_any_state_leave_the_pool_empty) {
   for (int i = 0; i < 30; ++i) {
     std::vector<SavedTensor> saved;
     for (int n = 0; n < 6; ++n) saved.push_back(context->save(random({64, 64})));
-    if (i % 3 == 1) saved[5].fetch();                                   // the others are fetched ahead, then dropped
-    if (i % 3 == 2) for (auto& s : saved) s.fetch();
+    if (i % 3 == 1) saved[5].fetch();  // the others are fetched ahead, then dropped
+    if (i % 3 == 2)
+      for (auto& s : saved) s.fetch();
   }
   c10::impl::VirtualGuardImpl guard(device().type());
   guard.synchronizeDevice(device().index());

@@ -8,14 +8,17 @@ using namespace storm;
 
 namespace {
 
-// What offloading does, on the CPU: copy the moved bytes elsewhere, build the tensor again over them.
+// What offloading does, on the CPU: copy the moved bytes elsewhere, build the tensor again over
+// them.
 bool survives(const at::Tensor& tensor) {
   const ByteRange range = moved_bytes(tensor);
   auto bytes = bytes_of(tensor.storage(), range).clone();
   auto again = Geometry(tensor).over(bytes.storage(), range.begin);
-  return again.sizes() == tensor.sizes() && again.strides() == tensor.strides() && again.dtype() == tensor.dtype() &&
-         again.is_conj() == tensor.is_conj() && again.is_neg() == tensor.is_neg() &&
-         (tensor.is_complex() ? at::equal(at::view_as_real(again.resolve_conj()), at::view_as_real(tensor.resolve_conj()))
+  return again.sizes() == tensor.sizes() && again.strides() == tensor.strides() &&
+         again.dtype() == tensor.dtype() && again.is_conj() == tensor.is_conj() &&
+         again.is_neg() == tensor.is_neg() &&
+         (tensor.is_complex() ? at::equal(at::view_as_real(again.resolve_conj()),
+                                          at::view_as_real(tensor.resolve_conj()))
                               : at::equal(again.resolve_neg(), tensor.resolve_neg()));
 }
 
@@ -33,8 +36,8 @@ TEST(views_come_back_as_they_lay) {
 }
 
 TEST(every_dtype_survives) {
-  for (auto dtype : {at::kBool, at::kByte, at::kInt, at::kLong, at::kHalf, at::kBFloat16, at::kFloat, at::kDouble,
-                     at::kComplexFloat, at::kComplexDouble}) {
+  for (auto dtype : {at::kBool, at::kByte, at::kInt, at::kLong, at::kHalf, at::kBFloat16,
+                     at::kFloat, at::kDouble, at::kComplexFloat, at::kComplexDouble}) {
     EXPECT(survives(at::ones({33, 7}, dtype).narrow(0, 3, 20)));
   }
   EXPECT(survives(at::randn({8, 8}, at::kComplexFloat).conj()));

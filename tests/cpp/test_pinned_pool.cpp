@@ -16,7 +16,8 @@ constexpr size_t kMiB = size_t{1} << 20;
 struct Fixture {
   std::shared_ptr<HostMemoryDouble> memory = std::make_shared<HostMemoryDouble>();
   std::shared_ptr<PinnedMemoryPool> pool;
-  explicit Fixture(PoolConfig config = {kMiB, SIZE_MAX}) : pool(PinnedMemoryPool::create(memory, config)) {}
+  explicit Fixture(PoolConfig config = {kMiB, SIZE_MAX})
+      : pool(PinnedMemoryPool::create(memory, config)) {}
 };
 
 }  // namespace
@@ -90,7 +91,9 @@ TEST(no_memory_at_all_is_an_answer_not_an_error) {
 TEST(trim_gives_free_slabs_back_and_keeps_used_ones) {
   Fixture f;
   auto a = f.pool->try_acquire(kMiB);
-  { auto b = f.pool->try_acquire(kMiB); }
+  {
+    auto b = f.pool->try_acquire(kMiB);
+  }
   f.pool->trim();
   EXPECT_EQ(f.pool->stats().pinned_bytes, kMiB);
   f.pool->check_invariants();
@@ -118,7 +121,8 @@ TEST(many_threads_keep_the_books) {
     threads.emplace_back([&, seed] {
       std::vector<storm::PinnedMemoryBuffer> held;
       for (unsigned i = 0; i < 500; ++i) {
-        if (auto buffer = f.pool->try_acquire(1 + (i * 7919 + seed) % (300 << 10))) held.push_back(std::move(*buffer));
+        if (auto buffer = f.pool->try_acquire(1 + (i * 7919 + seed) % (300 << 10)))
+          held.push_back(std::move(*buffer));
         if (held.size() > 5 || i % 3 == 0) held.clear();
       }
     });

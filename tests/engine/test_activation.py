@@ -49,7 +49,10 @@ def test_layer_numbers_are_labels_not_keys(device: str, system: StormSystem) -> 
     expected = a.cpu(), b.cpu()
     handles = offload_activation_to_cpu(a, 0, system), offload_activation_to_cpu(b, 0, system)
     del a, b
-    assert [torch.equal(fetch_activation_from_cpu(h).cpu(), e) for h, e in zip(handles, expected)] == [True, True]
+    assert [torch.equal(fetch_activation_from_cpu(h).cpu(), e) for h, e in zip(handles, expected, strict=True)] == [
+        True,
+        True,
+    ]
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64, torch.int64, torch.bool])
@@ -60,7 +63,8 @@ def test_any_dtype_and_shape(shape: tuple[int, ...], dtype: torch.dtype, device:
     handle = offload_activation_to_cpu(x, 0, system)
     del x
     back = fetch_activation_from_cpu(handle)
-    assert back.dtype == dtype and torch.equal(back.cpu(), expected)
+    assert back.dtype == dtype
+    assert torch.equal(back.cpu(), expected)
 
 
 def test_the_host_buffer_lives_through_the_copy(device: str, system: StormSystem) -> None:

@@ -153,7 +153,8 @@ def test_strides_dtypes_and_views_come_back(device: str, config: OffloadConfig) 
     y.backward()
     assert storm.stats().offloaded_tensors >= 5
     for tensor, (values, stride, dtype) in zip(captured, expected, strict=True):
-        assert tensor.dtype == dtype and tensor.stride() == stride
+        assert tensor.dtype == dtype
+        assert tensor.stride() == stride
         assert torch.equal(tensor.cpu(), values)
 
 
@@ -174,7 +175,8 @@ def test_a_change_in_place_after_saving_is_torchs_own_error(size: int, device: s
     plain = broken(torch.enable_grad())
     ours = broken(offload(None, config, device=device))
     sentence = "one of the variables needed for gradient computation has been modified by an inplace operation"
-    assert sentence in plain and sentence in ours
+    assert sentence in plain
+    assert sentence in ours
     assert "version 1; expected version 0" in ours
 
 
@@ -185,7 +187,8 @@ def test_retain_graph_gives_the_same_gradients_again(device: str, config: Offloa
     first = fetched_gradients(model, loss, retain_graph=True)
     second = fetched_gradients(model, loss, retain_graph=True)
     third = fetched_gradients(model, loss)
-    assert identical(first, second) and identical(second, third)
+    assert identical(first, second)
+    assert identical(second, third)
 
 
 @pytest.mark.parametrize("inside", [True, False], ids=["backward inside", "backward outside"])
@@ -243,7 +246,8 @@ def test_the_innermost_of_ours_and_the_users_hooks_answers(device: str, config: 
         ours = storm.stats().offloaded_tensors
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
             y = y.sin()
-        assert storm.stats().offloaded_tensors == ours and seen == ["pack"]
+        assert storm.stats().offloaded_tensors == ours
+        assert seen == ["pack"]
         y = y.sin()
         assert storm.stats().offloaded_tensors == ours + 1
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t), storm:
@@ -389,7 +393,8 @@ def test_a_full_host_keeps_tensors_on_the_device_and_counts_them(device: str) ->
 
     assert identical(plain[1], train("mlp", device, around)[1])
     stats = contexts[0].stats()
-    assert stats.kept_host_full_tensors > 0 and stats.offloaded_tensors > 0
+    assert stats.kept_host_full_tensors > 0
+    assert stats.offloaded_tensors > 0
     assert stats.peak_reserved_host_bytes <= 64 * 1024
 
 
@@ -416,7 +421,8 @@ def test_the_transfer_streams_are_nobodys(device: str, config: OffloadConfig) ->
     storm = offload(None, config, device=device)
     d2h, h2d = storm.system.streams
     current = torch.accelerator.current_stream()
-    assert len({d2h.stream_id, h2d.stream_id, current.stream_id, 0}) >= 3 and d2h != h2d
+    assert len({d2h.stream_id, h2d.stream_id, current.stream_id, 0}) >= 3
+    assert d2h != h2d
     x = torch.randn(64, 64).to(device).requires_grad_()
     torch.accelerator.synchronize()
     with d2h, pytest.raises(RuntimeError, match="transfer streams"), storm:

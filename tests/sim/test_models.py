@@ -14,9 +14,7 @@ class Block(nn.Module):
         self.heads = heads
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
         self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.mlp = nn.Sequential(
-            nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
-        )
+        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
 
     def forward(self, x):
         batch, length, width = x.shape
@@ -73,8 +71,17 @@ CASES = {
     ),
     "activations": (
         lambda: nn.Sequential(
-            nn.Linear(8, 8), nn.GELU("tanh"), nn.SiLU(), nn.ELU(), nn.LeakyReLU(), nn.Softplus(),
-            nn.Hardswish(), nn.Mish(), nn.Tanh(), nn.Sigmoid(), nn.Softmax(-1),
+            nn.Linear(8, 8),
+            nn.GELU("tanh"),
+            nn.SiLU(),
+            nn.ELU(),
+            nn.LeakyReLU(),
+            nn.Softplus(),
+            nn.Hardswish(),
+            nn.Mish(),
+            nn.Tanh(),
+            nn.Sigmoid(),
+            nn.Softmax(-1),
         ),
         rows(8),
     ),
@@ -89,10 +96,16 @@ CASES = {
     ),
     "convolutions": (
         lambda: nn.Sequential(
-            nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2),
-            nn.Conv2d(8, 8, 3, stride=2, groups=2), nn.GroupNorm(2, 8),
-            nn.ConvTranspose2d(8, 4, 3, stride=2, output_padding=1), nn.AvgPool2d(2),
-            nn.Upsample(scale_factor=2), nn.AdaptiveAvgPool2d(1),
+            nn.Conv2d(3, 8, 3, padding=1),
+            nn.BatchNorm2d(8),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(8, 8, 3, stride=2, groups=2),
+            nn.GroupNorm(2, 8),
+            nn.ConvTranspose2d(8, 4, 3, stride=2, output_padding=1),
+            nn.AvgPool2d(2),
+            nn.Upsample(scale_factor=2),
+            nn.AdaptiveAvgPool2d(1),
         ),
         images,
     ),

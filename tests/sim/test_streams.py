@@ -187,9 +187,7 @@ def test_synchronous_mode_raises_at_the_call(sim):
 def test_threads_have_current_streams_of_their_own(stream):
     seen = {}
     with stream:
-        thread = threading.Thread(
-            target=lambda: seen.update(other=torch.accelerator.current_stream().stream_id)
-        )
+        thread = threading.Thread(target=lambda: seen.update(other=torch.accelerator.current_stream().stream_id))
         thread.start()
         thread.join()
         assert torch.accelerator.current_stream() == stream
