@@ -11,7 +11,6 @@ struct CudaExtras final : DeviceExtras {
   std::optional<c10::Stream> new_stream(c10::Device device, int priority) const override {
     return create_stream(device, priority);
   }
-  bool is_capturing(c10::Device device) const override { return cuda::is_capturing(device); }
 };
 
 // Runs while the extension loads. Calls no CUDA function: there may be no driver.

@@ -21,21 +21,4 @@ c10::Stream create_stream(c10::Device device, int priority) {
   return c10::cuda::getStreamFromExternal(stream, guard.current_device().index()).unwrap();
 }
 
-bool is_capturing(c10::Device device) {
-  const auto index = device.has_index() ? device.index() : c10::cuda::current_device();
-  if (!c10::cuda::hasPrimaryContext(index)) {
-    return false;
-  }
-  const c10::cuda::CUDAGuard guard(index);
-  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
-  const cudaError_t error =
-      cudaStreamIsCapturing(c10::cuda::getCurrentCUDAStream(index).stream(), &status);
-  if (error == cudaErrorStreamCaptureImplicit) {  // the legacy stream, and another one captures
-    static_cast<void>(cudaGetLastError());
-    return true;
-  }
-  C10_CUDA_CHECK(error);
-  return status != cudaStreamCaptureStatusNone;
-}
-
 }  // namespace storm::cuda

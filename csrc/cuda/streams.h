@@ -9,7 +9,4 @@ namespace storm::cuda {
 // outside what the device offers is moved to the nearest one it has. Does not synchronise.
 c10::Stream create_stream(c10::Device device, int priority);
 
-// Whether the current stream of `device` records a graph, or a capture elsewhere forbids its use.
-bool is_capturing(c10::Device device);
-
 }  // namespace storm::cuda

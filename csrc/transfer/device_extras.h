@@ -18,10 +18,6 @@ struct DeviceExtras {
   // numbers are more urgent, as everywhere in c10. nullopt: there is none, use the pool.
   // Does not synchronise.
   virtual std::optional<c10::Stream> new_stream(c10::Device device, int priority) const = 0;
-
-  // Whether work given to `device` now would be recorded into a graph instead of run, by this
-  // thread's current stream or by a capture that forbids it. Does not synchronise.
-  virtual bool is_capturing(c10::Device device) const = 0;
 };
 
 // At most once per type; the registered object lives as long as the process.

@@ -8,7 +8,6 @@ namespace {
 
 struct NoStreams final : storm::DeviceExtras {
   std::optional<c10::Stream> new_stream(c10::Device, int) const override { return std::nullopt; }
-  bool is_capturing(c10::Device) const override { return true; }
 };
 
 constexpr auto kType = c10::DeviceType::VE;  // a device type that nothing else here touches
@@ -24,7 +23,6 @@ TEST(registered_extras_are_found_from_any_thread_and_only_once) {
   std::thread([] {
     const auto* extras = storm::device_extras(kType);
     EXPECT(extras != nullptr);
-    EXPECT(extras->is_capturing(c10::Device(kType, 0)));
     EXPECT(!extras->new_stream(c10::Device(kType, 0), 0).has_value());
   }).join();
   EXPECT_THROWS(storm::register_device_extras(kType, std::make_unique<NoStreams>()),
