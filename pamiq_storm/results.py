@@ -96,7 +96,8 @@ class Results:
         checked = _checked(document)
         row_type = ROW_TYPES[checked["suite"]]
         rows = tuple(row_type(**row) for row in checked["rows"])
-        return Results(**{**checked, "rows": rows})
+        values: dict[str, Any] = {**checked, "rows": rows}
+        return Results(**values)
 
     def write(self, path: Path) -> None:
         """Writes the file whole or not at all."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -145,7 +145,7 @@ def standard_arms(workload: Workload, device: torch.device, config: OffloadConfi
 
 
 @contextmanager
-def _recomputed(blocks: Sequence[nn.Module]) -> Iterator[None]:
+def _recomputed(blocks: Sequence[nn.Module]) -> Generator[None]:
     # The model stays unaware: an attribute of the instance hides the method for the time of this forward.
     for block in blocks:
         block.forward = partial(checkpoint, block.forward, use_reentrant=False, preserve_rng_state=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any, TextIO
 
@@ -23,7 +23,7 @@ class Console:
         self._out.flush()
 
     @contextmanager
-    def progress(self, label: str, total: int) -> Iterator[Advance]:
+    def progress(self, label: str, total: int) -> Generator[Advance]:
         """Gives a function to call after each of `total` pieces of work."""
         if not self._err.isatty():
             yield lambda: None

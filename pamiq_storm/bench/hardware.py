@@ -98,13 +98,13 @@ class SimulatedHardware:
 
         self._sim = sim
         self._link = link
-        sim.enable(memory=None, d2h=link.d2h, h2d=link.h2d)
+        sim.enable(memory=None, d2h=int(link.d2h), h2d=int(link.h2d))
         self.device = torch.device("sim", 0)
 
     def set_link(self, link: Link) -> None:
         """Gives the link other rates from now on."""
         self._link = link
-        self._sim.configure(d2h=link.d2h, h2d=link.h2d)
+        self._sim.configure(d2h=int(link.d2h), h2d=int(link.h2d))
 
     def limit_memory(self, limit_bytes: int | None) -> None:
         self._sim.configure(memory=limit_bytes)

@@ -47,12 +47,13 @@ def run_step(arm: Arm, hardware: Hardware, inputs: Tensor, targets: Tensor) -> S
     events[2].record()
     torch.accelerator.synchronize()
     step_ms = (time.perf_counter() - start) * 1e3
+    traffic = _since(moved, _moved(arm, hardware))
     return Step(
         loss=loss.detach().cpu(),
         step_ms=step_ms,
         forward_ms=events[0].elapsed_time(events[1]),
         backward_ms=events[1].elapsed_time(events[2]),
-        traffic=_since(moved, _moved(arm, hardware)),
+        traffic=traffic,
         late_fetches=None if late is None else (arm.late_fetches() or 0) - late,
         peak_allocated_bytes=torch.accelerator.max_memory_allocated(),
         peak_reserved_bytes=torch.accelerator.max_memory_reserved(),

@@ -63,14 +63,14 @@ class ByteGPT(nn.Module):
         self.sizes = sizes
         self.token = nn.Embedding(VOCABULARY, sizes.width)
         self.position = nn.Embedding(sizes.context, sizes.width)
+        self.positions = nn.Buffer(torch.arange(sizes.context), persistent=False)
         self.blocks = nn.ModuleList(Block(sizes) for _ in range(sizes.layers))
         self.norm = nn.LayerNorm(sizes.width)
         self.head = nn.Linear(sizes.width, VOCABULARY, bias=False)
         self.apply(_initialise)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        positions = torch.arange(tokens.shape[1], device=tokens.device)
-        x = self.token(tokens) + self.position(positions)
+        x = self.token(tokens) + self.position(self.positions[: tokens.shape[1]])
         for block in self.blocks:
             x = block(x)
         return self.head(self.norm(x))

@@ -35,12 +35,14 @@ def test_bits_tell_zeros_apart_and_find_equal_nans_equal() -> None:
 
 
 def test_differing_gradients_are_named() -> None:
-    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    first, second = nn.Linear(2, 2), nn.Linear(2, 2)
+    model = nn.Sequential(first, second)
     model(torch.ones(1, 2)).sum().backward()
     before = gradients(model)
     assert differing(before, gradients(model)) == []
-    model[1].bias.grad[0] += 1
-    model[0].weight.grad = None
+    assert second.bias.grad is not None
+    second.bias.grad[0] += 1
+    first.weight.grad = None
     assert differing(before, gradients(model)) == ["0.weight", "1.bias"]
 
 

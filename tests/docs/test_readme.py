@@ -14,6 +14,8 @@ BLOCKS: list[tuple[str, str]] = re.findall(r"^```(\w*)\n(.*?)^```$", TEXT, re.MU
 NOT_RUN = ("git clone ", "cd ", "pip install ", "python -m pip install ", "STORM_CUDA=")
 """Commands of somebody else's, or that change the machine."""
 
+TORCH_OWN = "OutOfMemoryError"
+
 
 def commands() -> list[str]:
     lines = [line.split("#")[0].strip() for kind, block in BLOCKS if kind == "sh" for line in block.splitlines()]
@@ -59,6 +61,20 @@ def test_links_lead_to_files() -> None:
     targets = [link for link in re.findall(r"\]\(([^)#]+)", TEXT) if not link.startswith("http")]
     assert targets
     assert [link for link in targets if not (ROOT / link).exists()] == []
+
+
+def test_quoted_errors_are_in_the_sources() -> None:
+    files = [
+        p
+        for folder in ("csrc", "pamiq_storm", "tools")
+        for p in (ROOT / folder).rglob("*")
+        if p.suffix in (".cpp", ".py")
+    ]
+    sources = "\n".join(re.sub(r'"\s*\n\s*f?"', "", p.read_text()) for p in files)
+    quoted = re.findall(r"^\| `([^`]+)` \|", TEXT[TEXT.index("## Errors") :], re.MULTILINE)
+    assert len(quoted) >= 5
+    fragments = [part.strip() for message in quoted for part in message.split("...") if message != TORCH_OWN]
+    assert [part for part in fragments if part not in sources] == []
 
 
 def test_quoted_figures_are_those_of_the_committed_run() -> None:
