@@ -29,9 +29,12 @@ def sources(folders: list[str], suffix: str = "cpp") -> list[str]:
 def extension(name: str, files: list[str]) -> Extension:
     """An extension of ours: the headers of torch (and CUDA) are system headers, so only our own code can warn."""
     ext = CppExtension(name, files)
-    system = [f"-isystem{path}" for path in [*ext.include_dirs, *CUDA.include_dirs]]
+    headers = [*ext.include_dirs, *CUDA.include_dirs]
     ext.include_dirs = [str(ROOT / "csrc")]  # absolute: ninja runs elsewhere
-    ext.extra_compile_args = {"cxx": CXX_FLAGS + system, "nvcc": NVCC_FLAGS + system}
+    ext.extra_compile_args = {
+        "cxx": CXX_FLAGS + [f"-isystem{path}" for path in headers],
+        "nvcc": NVCC_FLAGS + [f"-isystem={path}" for path in headers],
+    }
     ext.depends = [str(p.relative_to(ROOT)) for p in (ROOT / "csrc").rglob("*.[hi]*")]
     return ext
 

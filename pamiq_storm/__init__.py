@@ -11,6 +11,7 @@ before backward asks for them::
 
 from ._engine import StormSystem, fetch_activation_from_cpu, offload_activation_to_cpu
 from .config import OffloadConfig
+from .nn import StormLayer, StormModel, StormTrainer
 from .offload import offload
 from .stats import OffloadStats
 
@@ -19,7 +20,10 @@ __version__ = "0.1.0"
 __all__ = [
     "OffloadConfig",
     "OffloadStats",
+    "StormLayer",
+    "StormModel",
     "StormSystem",
+    "StormTrainer",
     "fetch_activation_from_cpu",
     "offload",
     "offload_activation_to_cpu",

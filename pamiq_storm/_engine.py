@@ -14,8 +14,6 @@ from .stats import OffloadStats
 
 __all__ = ["StormSystem", "fetch_activation_from_cpu", "offload_activation_to_cpu", "shared_system"]
 
-HOOKS_IN_CXX: bool = _C.install_hook_dispatch()
-
 
 class StormSystem:
     """One device's engine: two transfer streams, host memory, counters.
@@ -109,9 +107,7 @@ def _forget(system: StormSystem) -> None:
             del _systems[key]
 
 
-def offload_activation_to_cpu(
-    activation: torch.Tensor, layer_id: int, system: StormSystem
-) -> _C.OffloadedActivation:
+def offload_activation_to_cpu(activation: torch.Tensor, layer_id: int, system: StormSystem) -> _C.OffloadedActivation:
     """Start moving an activation to host memory; the returned handle is the key to it.
 
     Args:
@@ -137,10 +133,11 @@ def fetch_activation_from_cpu(activation: _C.OffloadedActivation) -> torch.Tenso
 
 @atexit.register
 def _shut_down() -> None:
+    _C.set_process_exiting()  # first: devices may be gone already, so nothing below may wait for one
     with _lock:
         _systems.clear()
+    _C.release_default_contexts()
     _C.release_default_systems()
-    _C.set_process_exiting()
 
 
 os.register_at_fork(after_in_child=_C.after_fork_in_child)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from pathlib import Path
 
 import torch
 
@@ -92,7 +93,7 @@ def _device_memory(device: torch.device) -> int:
 
 def _free_host_bytes() -> int:
     try:
-        with open("/proc/meminfo") as meminfo:
+        with Path("/proc/meminfo").open() as meminfo:
             for line in meminfo:
                 if line.startswith("MemAvailable:"):
                     return int(int(line.split()[1]) * 1024 * _HOST_SHARE)

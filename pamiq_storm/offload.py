@@ -16,10 +16,10 @@ from .stats import OffloadStats
 
 __all__ = ["offload"]
 
-_autograd = torch._C._autograd
+_autograd = torch._C._autograd  # pyright: ignore[reportAttributeAccessIssue]
 
 
-class offload:
+class offload:  # noqa: N801  (read as a verb, like torch.no_grad)
     """Offload what autograd saves while the context is active. Reusable, re-entrant, usable from several threads.
 
     Make it once and enter it around each forward; backward may run inside or outside. Gradients are the same, bit

@@ -6,9 +6,7 @@ from dataclasses import dataclass, fields, replace
 
 __all__ = ["OffloadStats"]
 
-_GAUGES = frozenset(
-    {"host_bytes", "peak_host_bytes", "pinned_bytes", "pageable_bytes", "peak_reserved_host_bytes"}
-)
+_GAUGES = frozenset({"host_bytes", "peak_host_bytes", "pinned_bytes", "pageable_bytes", "peak_reserved_host_bytes"})
 
 
 @dataclass(frozen=True)
@@ -60,19 +58,11 @@ class OffloadStats:
         return self._kept("bytes")
 
     def _kept(self, unit: str) -> int:
-        return sum(
-            getattr(self, f.name)
-            for f in fields(self)
-            if f.name.startswith("kept_") and f.name.endswith(unit)
-        )
+        return sum(getattr(self, f.name) for f in fields(self) if f.name.startswith("kept_") and f.name.endswith(unit))
 
     def since(self, earlier: OffloadStats) -> OffloadStats:
         """The counts from ``earlier`` to now; sizes stay those of now."""
         return replace(
             self,
-            **{
-                f.name: getattr(self, f.name) - getattr(earlier, f.name)
-                for f in fields(self)
-                if f.name not in _GAUGES
-            },
+            **{f.name: getattr(self, f.name) - getattr(earlier, f.name) for f in fields(self) if f.name not in _GAUGES},
         )

@@ -24,7 +24,10 @@ std::shared_ptr<OffloadContext>& scope_slot() noexcept {
 const std::shared_ptr<OffloadContext>* answering_context() {
   const auto& state = at::SavedTensorDefaultHooks::get_tls_state();
   if (state.is_tracing) return nullptr;
-  if (!state.stack.empty()) return sentinel_lookup.load(std::memory_order_relaxed)(state.stack.top().first);
+  if (!state.stack.empty()) {
+    const auto lookup = sentinel_lookup.load(std::memory_order_relaxed);
+    return lookup != nullptr ? lookup(state.stack.top().first) : nullptr;
+  }
   if (state.disabled_error_message) return nullptr;
   const auto& scoped = scope_slot();
   return scoped ? &scoped : nullptr;
@@ -41,22 +44,26 @@ class Facade final : public ag::Engine {
     if (const auto* context = answering_context()) return std::make_unique<OffloadHook>(*context);
     return base().get_default_saved_variable_hooks();
   }
-  ag::variable_list execute(const ag::edge_list& roots, const ag::variable_list& inputs, bool keep_graph,
-                            bool create_graph, bool accumulate_grad, const ag::edge_list& outputs) override {
+  ag::variable_list execute(const ag::edge_list& roots, const ag::variable_list& inputs,
+                            bool keep_graph, bool create_graph, bool accumulate_grad,
+                            const ag::edge_list& outputs) override {
     return base().execute(roots, inputs, keep_graph, create_graph, accumulate_grad, outputs);
   }
-  c10::intrusive_ptr<at::ivalue::Future> execute_with_graph_task(const std::shared_ptr<ag::GraphTask>& task,
-                                                                 c10::intrusive_ptr<ag::Node> root,
-                                                                 ag::InputBuffer&& buffer) override {
+  c10::intrusive_ptr<at::ivalue::Future> execute_with_graph_task(
+      const std::shared_ptr<ag::GraphTask>& task, c10::intrusive_ptr<ag::Node> root,
+      ag::InputBuffer&& buffer) override {
     return base().execute_with_graph_task(task, std::move(root), std::move(buffer));
   }
-  std::unique_ptr<ag::AnomalyMetadata> make_anomaly_metadata() override { return base().make_anomaly_metadata(); }
+  std::unique_ptr<ag::AnomalyMetadata> make_anomaly_metadata() override {
+    return base().make_anomaly_metadata();
+  }
 #if TORCH_VERSION_MAJOR > 2 || TORCH_VERSION_MINOR >= 14
   std::vector<std::unique_ptr<ag::NodeCreationHook>> get_node_creation_hooks() override {
     return base().get_node_creation_hooks();
   }
 #endif
-  void thread_on_exception(const std::shared_ptr<ag::GraphTask>& task, const c10::intrusive_ptr<ag::Node>& node,
+  void thread_on_exception(const std::shared_ptr<ag::GraphTask>& task,
+                           const c10::intrusive_ptr<ag::Node>& node,
                            std::exception& error) override {
     base().thread_on_exception(task, node, error);
   }
@@ -69,13 +76,19 @@ ag::Engine& facade() {
 
 }  // namespace
 
-bool install_hook_dispatch(SentinelLookup lookup) {
+void set_sentinel_lookup(SentinelLookup lookup) noexcept {
   sentinel_lookup.store(lookup);
-  if (base_engine.load() == nullptr) {
-    base_engine.store(&ag::Engine::get_default_engine());
+}
+
+bool ensure_hook_dispatch() {
+  static const bool installed = [] {
+    auto& engine = ag::Engine::get_default_engine();
+    engine.initialize_device_threads_pool();
+    base_engine.store(&engine);
     ag::set_default_engine_stub(&facade);
-  }
-  return dynamic_cast<Facade*>(&ag::Engine::get_default_engine()) != nullptr;
+    return dynamic_cast<Facade*>(&ag::Engine::get_default_engine()) != nullptr;
+  }();
+  return installed;
 }
 
 void hook_dispatch_after_fork() {
@@ -83,7 +96,9 @@ void hook_dispatch_after_fork() {
 }
 
 OffloadScope::OffloadScope(std::shared_ptr<OffloadContext> context) : outer_(scope_slot()) {
-  if (context) scope_slot() = std::move(context);
+  if (!context) return;
+  ensure_hook_dispatch();
+  scope_slot() = std::move(context);
 }
 
 OffloadScope::~OffloadScope() {

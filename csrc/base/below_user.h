@@ -4,8 +4,8 @@
 
 namespace storm {
 
-// The engine's own tensor operations run below autograd and below the user's Python modes: they are bookkeeping,
-// not part of the program being differentiated, traced or counted.
+// The engine's own tensor operations run below autograd and below the user's Python modes: they are
+// bookkeeping, not part of the program being differentiated, traced or counted.
 class BelowUser {
   at::AutoDispatchBelowADInplaceOrView below_autograd_;
   c10::impl::ExcludeDispatchKeyGuard below_python_{

@@ -10,7 +10,8 @@ void Event::Abandon::operator()(c10::Event* event) const noexcept {
 }
 
 Event Event::record(const c10::Stream& stream, Timing timing) {
-  auto flag = timing == Timing::yes ? c10::EventFlag::BACKEND_DEFAULT : c10::EventFlag::PYTORCH_DEFAULT;
+  auto flag =
+      timing == Timing::yes ? c10::EventFlag::BACKEND_DEFAULT : c10::EventFlag::PYTORCH_DEFAULT;
   std::unique_ptr<c10::Event, Abandon> event(new c10::Event(stream.device_type(), flag));
   event->record(stream);
   return Event(std::move(event));

@@ -6,8 +6,9 @@
 
 namespace storm {
 
-// A point in a stream's order. Move-only; always recorded exactly once, so "which recording?" never arises.
-// Safe to destroy at any time: after process exit has begun the handle is abandoned, not destroyed.
+// A point in a stream's order. Move-only; always recorded exactly once, so "which recording?" never
+// arises. Safe to destroy at any time: after process exit has begun the handle is abandoned, not
+// destroyed.
 class Event {
  public:
   enum class Timing { no, yes };
@@ -17,9 +18,10 @@ class Event {
   Event(Event&&) noexcept = default;
   Event& operator=(Event&&) noexcept = default;
 
-  void block(const c10::Stream& stream) const;  // `stream` waits for this point; does not synchronise
-  bool done() const;                            // does not synchronise
-  void synchronize() const;                     // blocks the host; drops the GIL if it is held
+  void block(
+      const c10::Stream& stream) const;  // `stream` waits for this point; does not synchronise
+  bool done() const;                     // does not synchronise
+  void synchronize() const;              // blocks the host; drops the GIL if it is held
   double seconds_since(const Event& earlier) const;  // both with Timing::yes and done
 
  private:

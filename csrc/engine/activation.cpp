@@ -6,23 +6,29 @@
 
 namespace storm {
 
-std::shared_ptr<OffloadedActivation> offload_activation_to_cpu(const at::Tensor& activation, int64_t layer_id,
+std::shared_ptr<OffloadedActivation> offload_activation_to_cpu(const at::Tensor& activation,
+                                                               int64_t layer_id,
                                                                StormSystem& system) {
   system.check_open();
   TORCH_CHECK_VALUE(activation.defined(), "offload_activation_to_cpu: the activation is undefined");
-  TORCH_CHECK_VALUE(activation.device() == system.device(), "offload_activation_to_cpu: the activation is on ",
-                    activation.device(), ", the system serves ", system.device());
+  TORCH_CHECK_VALUE(activation.device() == system.device(),
+                    "offload_activation_to_cpu: the activation is on ", activation.device(),
+                    ", the system serves ", system.device());
   TORCH_CHECK_VALUE(KeepRules::movable(activation, system.device()),
-                    "offload_activation_to_cpu: only plain strided tensors can be moved, got ", activation.toString());
+                    "offload_activation_to_cpu: only plain strided tensors can be moved, got ",
+                    activation.toString());
   const ByteRange range = moved_bytes(activation);
   auto host = system.acquire_host(range.bytes());
-  TORCH_CHECK(host, "offload_activation_to_cpu: ", format_bytes(range.bytes()),
-              " of host memory are needed, the cap host_bytes = ", format_bytes(system.config().host_bytes),
-              " has no room with ", format_bytes(system.pool().stats().live_bytes), " in use: raise it");
-  auto bytes = std::make_shared<OffloadedStorage>(system.transfers(), activation, range, std::move(*host));
+  TORCH_CHECK(
+      host, "offload_activation_to_cpu: ", format_bytes(range.bytes()),
+      " of host memory are needed, the cap host_bytes = ", format_bytes(system.config().host_bytes),
+      " has no room with ", format_bytes(system.pool().stats().live_bytes), " in use: raise it");
+  auto bytes =
+      std::make_shared<OffloadedStorage>(system.transfers(), activation, range, std::move(*host));
   auto tape = std::make_shared<Tape>(system.transfers(), /*prefetch_bytes=*/0);
   auto place = Tape::append(tape, bytes, /*first=*/true);
-  return std::make_shared<OffloadedActivation>(layer_id, SavedTensor::offload(activation, bytes, std::move(place)));
+  return std::make_shared<OffloadedActivation>(
+      layer_id, SavedTensor::offload(activation, bytes, std::move(place)));
 }
 
 at::Tensor fetch_activation_from_cpu(const OffloadedActivation& activation) {

@@ -8,15 +8,18 @@ namespace storm {
 
 // All sizes in bytes.
 struct OffloadConfig {
-  size_t min_bytes = size_t{64} << 10;        // smaller ranges stay on the device
-  size_t window_bytes = size_t{64} << 20;     // device bytes on their way out before compute waits for them
-  size_t prefetch_bytes = size_t{64} << 20;   // device bytes brought back ahead of need
-  size_t keep_last_bytes = size_t{64} << 20;  // made last in forward, needed first in backward: they stay
-  size_t host_bytes = SIZE_MAX;               // hard cap on host memory
-  size_t slab_bytes = size_t{64} << 20;       // host memory is taken in slabs of this, a power of two
+  size_t min_bytes = size_t{64} << 10;  // smaller ranges stay on the device
+  size_t window_bytes = size_t{64}
+                        << 20;  // device bytes on their way out before compute waits for them
+  size_t prefetch_bytes = size_t{64} << 20;  // device bytes brought back ahead of need
+  size_t keep_last_bytes = size_t{64}
+                           << 20;  // made last in forward, needed first in backward: they stay
+  size_t host_bytes = SIZE_MAX;    // hard cap on host memory
+  size_t slab_bytes = size_t{64} << 20;  // host memory is taken in slabs of this, a power of two
   bool measure_stalls = true;
 
-  // Throws ValueError when the numbers contradict each other; `device_total` is the device's memory, 0 unknown.
+  // Throws ValueError when the numbers contradict each other; `device_total` is the device's
+  // memory, 0 unknown.
   void validate(c10::Device device, size_t device_total) const;
 };
 

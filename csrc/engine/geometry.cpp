@@ -10,7 +10,8 @@
 
 namespace storm {
 namespace {
-constexpr size_t kGranule = 512;  // device allocators align to this: addresses keep their value modulo it
+constexpr size_t kGranule =
+    512;  // device allocators align to this: addresses keep their value modulo it
 }
 
 ByteRange touched_bytes(const at::Tensor& tensor) {
@@ -34,11 +35,13 @@ ByteRange moved_bytes(const at::Tensor& tensor) {
 at::Tensor bytes_of(const c10::Storage& storage, ByteRange range) {
   BelowUser below;
   auto bytes = at::detail::make_tensor<c10::TensorImpl>(
-      c10::Storage(storage), c10::DispatchKeySet(c10::computeDispatchKey(at::kByte, at::kStrided, storage.device())),
+      c10::Storage(storage),
+      c10::DispatchKeySet(c10::computeDispatchKey(at::kByte, at::kStrided, storage.device())),
       caffe2::TypeMeta::Make<uint8_t>());
   const int64_t sizes[] = {static_cast<int64_t>(range.bytes())};
   const int64_t strides[] = {1};
-  bytes.unsafeGetTensorImpl()->set_sizes_and_strides(sizes, strides, static_cast<int64_t>(range.begin));
+  bytes.unsafeGetTensorImpl()->set_sizes_and_strides(sizes, strides,
+                                                     static_cast<int64_t>(range.begin));
   return bytes;
 }
 
@@ -53,13 +56,15 @@ Geometry::Geometry(const at::Tensor& tensor)
 at::Tensor Geometry::over(const c10::Storage& storage, size_t range_begin) const {
   BelowUser below;
   const size_t offset = byte_offset_ - range_begin;
-  STORM_INVARIANT(offset % dtype_.itemsize() == 0, "byte offset ", offset, " for items of ", dtype_.itemsize(), ".");
+  STORM_INVARIANT(offset % dtype_.itemsize() == 0, "byte offset ", offset, " for items of ",
+                  dtype_.itemsize(), ".");
   auto tensor = at::detail::make_tensor<c10::TensorImpl>(
       c10::Storage(storage),
-      c10::DispatchKeySet(c10::computeDispatchKey(c10::typeMetaToScalarType(dtype_), at::kStrided, storage.device())),
+      c10::DispatchKeySet(c10::computeDispatchKey(c10::typeMetaToScalarType(dtype_), at::kStrided,
+                                                  storage.device())),
       dtype_);
-  tensor.unsafeGetTensorImpl()->set_sizes_and_strides(sizes_, strides_,
-                                                      static_cast<int64_t>(offset / dtype_.itemsize()));
+  tensor.unsafeGetTensorImpl()->set_sizes_and_strides(
+      sizes_, strides_, static_cast<int64_t>(offset / dtype_.itemsize()));
   if (conj_) tensor._set_conj(true);
   if (neg_) tensor._set_neg(true);
   return tensor;

@@ -16,8 +16,9 @@ struct ByteRange {
 // The bytes a strided tensor touches, first to last. Empty tensors touch none.
 ByteRange touched_bytes(const at::Tensor& tensor);
 
-// The bytes worth moving for it: its own, grown to the allocator's granule so that alignment survives the trip,
-// and to the whole storage when it touches most of it (its siblings are then likely to be saved as well).
+// The bytes worth moving for it: its own, grown to the allocator's granule so that alignment
+// survives the trip, and to the whole storage when it touches most of it (its siblings are then
+// likely to be saved as well).
 ByteRange moved_bytes(const at::Tensor& tensor);
 
 // A one-dimensional byte tensor over part of a storage.

@@ -7,9 +7,10 @@
 namespace storm {
 
 // Note [Which bytes are these?]
-// A storage's address is reused and `.data` gives the same storage a second version counter. Bytes are the same
-// bytes when the storage object, the counter object and the counter's value all are. Holding the weak storage and
-// the counter keeps both addresses from being reused while we compare them.
+// A storage's address is reused and `.data` gives the same storage a second version counter. Bytes
+// are the same bytes when the storage object, the counter object and the counter's value all are.
+// Holding the weak storage and the counter keeps both addresses from being reused while we compare
+// them.
 struct Identity {
   explicit Identity(const at::TensorBase& tensor)
       : storage(tensor.storage().getWeakStorageImpl()),

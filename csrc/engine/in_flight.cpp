@@ -13,7 +13,8 @@ InFlight::~InFlight() {
     }
   } catch (...) {  // a lost device
   }
-  for (auto& item : items_) item.storage.unsafeReleaseStorageImpl();  // abandoned, see base/process.h
+  for (auto& item : items_)
+    item.storage.unsafeReleaseStorageImpl();  // abandoned, see base/process.h
 }
 
 InFlight::Items InFlight::take_front(size_t limit) {
@@ -33,8 +34,7 @@ void InFlight::let_go(Items items, bool wait) {
   }
 }
 
-void InFlight::add(c10::Storage storage, size_t bytes, const c10::Stream& home,
-                   EventRef copied) {
+void InFlight::add(c10::Storage storage, size_t bytes, const c10::Stream& home, EventRef copied) {
   {
     std::lock_guard lock(mutex_);
     items_.push_back({std::move(storage), bytes, home, std::move(copied)});
@@ -46,7 +46,8 @@ void InFlight::add(c10::Storage storage, size_t bytes, const c10::Stream& home,
 
 void InFlight::let_go_finished() {
   Items finished;
-  std::lock_guard lock(mutex_);  // declared after `finished`: storages are freed when the lock is gone
+  std::lock_guard lock(
+      mutex_);  // declared after `finished`: storages are freed when the lock is gone
   while (!items_.empty() && items_.front().copied->done()) {
     bytes_ -= items_.front().bytes;
     finished.push_back(std::move(items_.front()));

@@ -11,12 +11,14 @@
 
 namespace storm {
 
-// The window of device storages whose copy to the host may still be running. It holds each of them, so nothing
-// reuses their bytes under the copy, and lets go in one of two ways: the copy is seen to be over, or, when the
-// window is full, the stream the bytes belong to is told to wait for it. The host never waits. Thread-safe.
+// The window of device storages whose copy to the host may still be running. It holds each of them,
+// so nothing reuses their bytes under the copy, and lets go in one of two ways: the copy is seen to
+// be over, or, when the window is full, the stream the bytes belong to is told to wait for it. The
+// host never waits. Thread-safe.
 class InFlight {
  public:
-  InFlight(size_t window_bytes, StallMeter& stalls) : window_bytes_(window_bytes), stalls_(stalls) {}
+  InFlight(size_t window_bytes, StallMeter& stalls)
+      : window_bytes_(window_bytes), stalls_(stalls) {}
   ~InFlight();
 
   // `home` is the stream whose order governs the storage's memory. Makes room first.
@@ -42,8 +44,9 @@ class InFlight {
   const size_t window_bytes_;
   StallMeter& stalls_;
 
-  std::mutex mutex_;  // guards items_, bytes_; not held while storages are freed or streams told to wait
-  Items items_;       // in the D2H stream's order
+  std::mutex
+      mutex_;    // guards items_, bytes_; not held while storages are freed or streams told to wait
+  Items items_;  // in the D2H stream's order
   size_t bytes_ = 0;  // sum over items_
 };
 

@@ -5,8 +5,8 @@
 namespace storm {
 namespace {
 
-// Keys of tensors that are more than their strided bytes: subclasses, fakes, functorch's and functionalisation's
-// wrappers, zero tensors without memory, nested and quantised ones.
+// Keys of tensors that are more than their strided bytes: subclasses, fakes, functorch's and
+// functionalisation's wrappers, zero tensors without memory, nested and quantised ones.
 constexpr c10::DispatchKeySet kWrapped({
     c10::DispatchKey::Python,
     c10::DispatchKey::Functionalize,

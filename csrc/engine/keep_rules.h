@@ -9,7 +9,8 @@
 
 namespace storm {
 
-// What never moves, whatever the plan: decided from the tensor alone. Immutable, so any thread may ask.
+// What never moves, whatever the plan: decided from the tensor alone. Immutable, so any thread may
+// ask.
 class KeepRules {
  public:
   // `model` holds the parameters and buffers whose storages stay.
@@ -24,7 +25,8 @@ class KeepRules {
   c10::Device device_;
   size_t min_bytes_;
   std::unordered_set<const c10::StorageImpl*> skipped_;
-  std::vector<c10::weak_intrusive_ptr<c10::StorageImpl>> addresses_;  // keep skipped_'s addresses from being reused
+  std::vector<c10::weak_intrusive_ptr<c10::StorageImpl>>
+      addresses_;  // keep skipped_'s addresses from being reused
 };
 
 }  // namespace storm

@@ -2,7 +2,8 @@
 
 namespace storm {
 
-OffloadContext::OffloadContext(std::shared_ptr<StormSystem> system, const std::vector<at::Tensor>& model)
+OffloadContext::OffloadContext(std::shared_ptr<StormSystem> system,
+                               const std::vector<at::Tensor>& model)
     : system_(std::move(system)), rules_(system_->device(), system_->config().min_bytes, model) {}
 
 OffloadContext::~OffloadContext() {
@@ -42,11 +43,17 @@ SavedTensor OffloadContext::save(const at::Tensor& tensor) {
     counters.share(touched_bytes(tensor).bytes());
     return SavedTensor::offload(tensor, bytes, Tape::append(tape, bytes, /*first=*/false));
   }
-  if (is_last(range.bytes())) return keep(tensor, KeepReason::last, Tape::append(tape, nullptr, false));
+  if (tape->keeps(tensor))
+    return keep(tensor, KeepReason::last, Tape::append(tape, nullptr, false));
+  if (is_last(range.bytes())) {
+    tape->keep(tensor);
+    return keep(tensor, KeepReason::last, Tape::append(tape, nullptr, false));
+  }
 
   auto host = system_->acquire_host(range.bytes());
   if (!host) return keep(tensor, KeepReason::host_full, Tape::append(tape, nullptr, false));
-  auto bytes = std::make_shared<OffloadedStorage>(system_->transfers(), tensor, range, std::move(*host));
+  auto bytes =
+      std::make_shared<OffloadedStorage>(system_->transfers(), tensor, range, std::move(*host));
   return SavedTensor::offload(tensor, bytes, Tape::append(tape, bytes, /*first=*/true));
 }
 

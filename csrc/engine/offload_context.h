@@ -9,8 +9,8 @@
 
 namespace storm {
 
-// One stretch of a program whose saved tensors go through a system: one entry of `with offload(...)`, or the layers
-// outside any. Decides what moves and keeps the order. Thread-safe.
+// One stretch of a program whose saved tensors go through a system: one entry of `with
+// offload(...)`, or the layers outside any. Decides what moves and keeps the order. Thread-safe.
 class OffloadContext {
  public:
   // `model` holds the parameters and buffers that stay.
@@ -19,7 +19,8 @@ class OffloadContext {
   OffloadContext(const OffloadContext&) = delete;
   OffloadContext& operator=(const OffloadContext&) = delete;
 
-  // What autograd asks for each tensor it saves. Does not synchronise, save when the host cap is reached.
+  // What autograd asks for each tensor it saves. Does not synchronise, save when the host cap is
+  // reached.
   SavedTensor save(const at::Tensor& tensor);
   const std::shared_ptr<StormSystem>& system() const { return system_; }
 

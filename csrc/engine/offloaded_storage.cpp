@@ -11,8 +11,8 @@
 
 namespace storm {
 
-OffloadedStorage::OffloadedStorage(std::shared_ptr<Transfers> transfers, const at::Tensor& tensor, ByteRange range,
-                                   PinnedMemoryBuffer host)
+OffloadedStorage::OffloadedStorage(std::shared_ptr<Transfers> transfers, const at::Tensor& tensor,
+                                   ByteRange range, PinnedMemoryBuffer host)
     : transfers_(std::move(transfers)),
       identity_(tensor),
       range_(range),
@@ -47,9 +47,11 @@ OffloadedStorage::Arrival OffloadedStorage::bring_back() {
   {
     BelowUser below;
     c10::StreamGuard guard(home_);
-    bytes = at::empty({static_cast<int64_t>(range_.bytes())}, at::TensorOptions().dtype(at::kByte).device(transfers_->device));
+    bytes = at::empty({static_cast<int64_t>(range_.bytes())},
+                      at::TensorOptions().dtype(at::kByte).device(transfers_->device));
   }
-  // The block may have been freed in home's order a moment ago: the copy starts when that moment has passed.
+  // The block may have been freed in home's order a moment ago: the copy starts when that moment
+  // has passed.
   Event::record(home_).block(h2d);
   copied_->block(h2d);
   auto arrived = copy_to_device(*host_, bytes, h2d);
@@ -57,19 +59,26 @@ OffloadedStorage::Arrival OffloadedStorage::bring_back() {
   std::lock_guard lock(mutex_);
   std::erase_if(reads_, [](const EventRef& event) { return event->done(); });
   reads_.push_back(arrived);
-  return {bytes.storage(), std::move(arrived)};
+  return {bytes.storage(), range_.begin, std::move(arrived)};
 }
 
-OffloadedStorage::Loan OffloadedStorage::lend(const c10::Storage& storage, size_t begin, const Event* arrived,
-                                              const c10::Stream& stream) {
-  if (arrived != nullptr && !arrived->done()) transfers_->stalls.wait(stream, *arrived);
-  // Lent to another stream than the one its memory belongs to: the allocator must know, as for any tensor.
-  if (stream != home_) transfers_->guard.recordDataPtrOnStream(storage.data_ptr(), stream);
-  return {storage, begin};
+OffloadedStorage::Loan OffloadedStorage::lend(const Arrival& arrival, const c10::Stream& stream) {
+  if (arrival.arrived && !arrival.arrived->done())
+    transfers_->stalls.wait(stream, *arrival.arrived);
+  // Lent to another stream than the one its memory belongs to: the allocator must know, as for any
+  // tensor.
+  if (stream != home_) transfers_->guard.recordDataPtrOnStream(arrival.storage.data_ptr(), stream);
+  return {arrival.storage, arrival.begin};
 }
 
-std::optional<OffloadedStorage::Arrival> OffloadedStorage::take_prefetched_locked() {
-  if (!resident_) return std::nullopt;
+std::optional<OffloadedStorage::Arrival> OffloadedStorage::lent_locked() const {
+  auto alive = lent_.lock();
+  if (!alive) return std::nullopt;
+  return Arrival{c10::Storage(std::move(alive)), lent_arrived_ ? range_.begin : 0, lent_arrived_};
+}
+
+std::optional<OffloadedStorage::Arrival> OffloadedStorage::take_locked() {
+  if (!resident_) return lent_locked();
   Arrival taken = *resident_;
   lent_ = taken.storage.getWeakStorageImpl();
   lent_arrived_ = taken.arrived;
@@ -79,20 +88,13 @@ std::optional<OffloadedStorage::Arrival> OffloadedStorage::take_prefetched_locke
 
 std::optional<OffloadedStorage::Loan> OffloadedStorage::take_if_here(const c10::Stream& stream) {
   std::optional<Arrival> here;
-  bool original = false;
   {
     std::lock_guard lock(mutex_);
-    here = take_prefetched_locked();
-    if (!here) {
-      if (auto alive = lent_.lock()) {
-        original = !lent_arrived_;
-        here = Arrival{c10::Storage(std::move(alive)), lent_arrived_};
-      }
-    }
+    here = take_locked();
   }
   if (!here) return std::nullopt;
-  if (original) transfers_->counters.give_back(range_.bytes());
-  return lend(here->storage, original ? 0 : range_.begin, here->arrived.get(), stream);
+  if (!here->arrived) transfers_->counters.give_back(range_.bytes());
+  return lend(*here, stream);
 }
 
 OffloadedStorage::Loan OffloadedStorage::fetch(const c10::Stream& stream) {
@@ -103,17 +105,18 @@ OffloadedStorage::Loan OffloadedStorage::fetch(const c10::Stream& stream) {
     lent_ = arrival.storage.getWeakStorageImpl();
     lent_arrived_ = arrival.arrived;
   }
-  return lend(arrival.storage, range_.begin, arrival.arrived.get(), stream);
+  return lend(arrival, stream);
 }
 
-bool OffloadedStorage::prefetch() {
+bool OffloadedStorage::claim() {
   {
     std::lock_guard lock(mutex_);
+    const bool held = resident_.has_value();
+    if (!held) resident_ = lent_locked();
     if (resident_) {
       ++claims_;
-      return false;
+      return !held;
     }
-    if (lent_.use_count() > 0) return false;
   }
   std::optional<Arrival> arrival = bring_back();
   {
@@ -127,7 +130,7 @@ bool OffloadedStorage::prefetch() {
 
 // Its memory is reused in home's order, so home must pass the copy that may still be filling it.
 void OffloadedStorage::let_go(Arrival arrival) {
-  arrival.arrived->block(home_);
+  if (arrival.arrived) arrival.arrived->block(home_);
 }
 
 void OffloadedStorage::drop_prefetched() {

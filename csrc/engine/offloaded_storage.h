@@ -17,14 +17,14 @@ namespace storm {
 class Transfers;
 
 // Note [The life of offloaded bytes]
-// One byte range of one storage. Born when its copy to the host is queued; from then on the host buffer is the
-// truth, and the device holds it for a while only:
+// One byte range of one storage. Born when its copy to the host is queued; from then on the host
+// buffer is the truth, and the device holds it for a while only:
 //   leaving    the original storage, held by InFlight until the copy is over (here: a weak pointer)
 //   away       host only
 //   resident   brought back ahead of need, held here until every claim on it is taken
 //   lent       taken by backward; here a weak pointer, so a second taker shares it while it lives
-// The host buffer outlives any number of trips (retain_graph) and returns to the pool behind the events of every
-// copy that touched it.
+// The host buffer outlives any number of trips (retain_graph) and returns to the pool behind the
+// events of every copy that touched it.
 class OffloadedStorage {
  public:
   // Queues the copy of `range` of the tensor's storage to `host`. Does not synchronise.
@@ -42,9 +42,9 @@ class OffloadedStorage {
   std::optional<Loan> take_if_here(const c10::Stream& stream);
   // Brings the bytes back for `stream`, which waits for them. May throw OutOfMemoryError.
   Loan fetch(const c10::Stream& stream);
-  // Claims the bytes ahead of need; starts the copy when they are away. False when they were here already. May
-  // throw OutOfMemoryError.
-  bool prefetch();
+  // Holds the bytes on the device for one more taker; starts the copy when they are away. False
+  // when another claim holds them anyway. May throw OutOfMemoryError.
+  bool claim();
   void drop_prefetched();
 
   const Identity& identity() const { return identity_; }
@@ -53,11 +53,14 @@ class OffloadedStorage {
  private:
   struct Arrival {
     c10::Storage storage;
-    EventRef arrived;
+    size_t begin;  // as in Loan
+    EventRef
+        arrived;  // behind it the storage is filled; null: it is the original, filled all along
   };
   Arrival bring_back();
-  Loan lend(const c10::Storage& storage, size_t begin, const Event* arrived, const c10::Stream& stream);
-  std::optional<Arrival> take_prefetched_locked();
+  std::optional<Arrival> take_locked();
+  std::optional<Arrival> lent_locked() const;
+  Loan lend(const Arrival& arrival, const c10::Stream& stream);
   void let_go(Arrival arrival);
 
   const std::shared_ptr<Transfers> transfers_;
@@ -69,10 +72,10 @@ class OffloadedStorage {
 
   std::mutex mutex_;  // guards what follows; not held while memory is allocated or freed
   std::optional<Arrival> resident_;
-  size_t claims_ = 0;  // takers that resident_ is kept for
-  c10::weak_intrusive_ptr<c10::StorageImpl> lent_;
-  EventRef lent_arrived_;  // behind it lent_ is filled; null: it always was
-  std::vector<EventRef> reads_;                // copies out of the host buffer not known to be over
+  size_t claims_ = 0;                               // takers that resident_ is kept for
+  c10::weak_intrusive_ptr<c10::StorageImpl> lent_;  // the original at first
+  EventRef lent_arrived_;                           // Arrival::arrived of lent_
+  std::vector<EventRef> reads_;  // copies out of the host buffer not known to be over
 };
 
 }  // namespace storm

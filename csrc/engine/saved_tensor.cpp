@@ -3,50 +3,57 @@
 #include "base/check.h"
 
 namespace storm {
+namespace {
+
+// Inference tensors have no counter; they cannot be changed unseen either.
+uint32_t version_of(const at::Tensor& tensor) {
+  const auto& counter = tensor.unsafeGetTensorImpl()->version_counter();
+  return counter.enabled() ? counter.current_version() : 0;
+}
+
+}  // namespace
 
 SavedTensor SavedTensor::keep(const at::Tensor& tensor, Place place) {
   SavedTensor saved;
-  // Shares storage and version counter, not the history: an operation that saves its own output would otherwise
-  // own itself.
+  // Shares storage and version counter, not the history: an operation that saves its own output
+  // would otherwise own itself.
   saved.kept_ = tensor.tensor_data();
-  if (!tensor.is_inference()) saved.kept_version_ = tensor._version();
+  saved.kept_version_ = version_of(saved.kept_);
   saved.place_ = std::move(place);
   return saved;
 }
 
-SavedTensor SavedTensor::offload(const at::Tensor& tensor, std::shared_ptr<OffloadedStorage> bytes, Place place) {
+SavedTensor SavedTensor::offload(const at::Tensor& tensor, std::shared_ptr<OffloadedStorage> bytes,
+                                 Place place) {
   SavedTensor saved;
-  saved.bytes_ = std::move(bytes);
-  saved.geometry_.emplace(tensor);
+  saved.away_ = std::make_unique<Away>(Away{std::move(bytes), Geometry(tensor)});
   saved.place_ = std::move(place);
   return saved;
 }
 
 void SavedTensor::check_unchanged() const {
-  uint32_t expected = 0, found = 0;
-  if (bytes_) {
-    expected = bytes_->identity().version;
-    found = bytes_->identity().counter.current_version();
-  } else if (kept_version_) {
-    expected = *kept_version_;
-    found = kept_._version();
-  }
+  const uint32_t expected = away_ ? away_->bytes->identity().version : kept_version_;
+  const uint32_t found =
+      away_ ? away_->bytes->identity().counter.current_version() : version_of(kept_);
   TORCH_CHECK(found == expected,
-              "one of the variables needed for gradient computation has been modified by an inplace operation: it is "
-              "at version ", found, "; expected version ", expected,
-              " instead. Hint: enable anomaly detection to find the operation that failed to compute its gradient, "
+              "one of the variables needed for gradient computation has been modified by an "
+              "inplace operation: it is "
+              "at version ",
+              found, "; expected version ", expected,
+              " instead. Hint: enable anomaly detection to find the operation that failed to "
+              "compute its gradient, "
               "with torch.autograd.set_detect_anomaly(True).");
 }
 
 at::Tensor SavedTensor::fetch() const {
-  STORM_INVARIANT(kept_.defined() || bytes_, "an empty handle was fetched.");
+  STORM_INVARIANT(kept_.defined() || away_, "an empty handle was fetched.");
   check_unchanged();
-  if (!bytes_) {
+  if (!away_) {
     if (place_) place_.reached();
     return kept_;
   }
-  auto loan = place_.take(*bytes_);
-  return geometry_->over(loan.storage, loan.begin);
+  auto loan = place_.take(*away_->bytes);
+  return away_->geometry.over(loan.storage, loan.begin);
 }
 
 }  // namespace storm

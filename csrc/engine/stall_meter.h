@@ -8,8 +8,8 @@
 
 namespace storm {
 
-// Makes a stream wait for an event and measures, by two timed events around the wait, how long the stream stood
-// still. Does not synchronise: pairs are read when they are over. Thread-safe.
+// Makes a stream wait for an event and measures, by two timed events around the wait, how long the
+// stream stood still. Does not synchronise: pairs are read when they are over. Thread-safe.
 class StallMeter {
  public:
   explicit StallMeter(bool enabled) : enabled_(enabled) {}

@@ -12,9 +12,12 @@ void StatsCounters::keep(KeepReason reason, size_t bytes) noexcept {
 }
 
 EngineStats StatsCounters::snapshot() const noexcept {
-  auto read = [](const std::atomic<uint64_t>& counter) { return counter.load(std::memory_order_relaxed); };
+  auto read = [](const std::atomic<uint64_t>& counter) {
+    return counter.load(std::memory_order_relaxed);
+  };
   EngineStats stats;
-  for (size_t i = 0; i < kept_.size(); ++i) stats.kept[i] = {read(kept_[i].tensors), read(kept_[i].bytes)};
+  for (size_t i = 0; i < kept_.size(); ++i)
+    stats.kept[i] = {read(kept_[i].tensors), read(kept_[i].bytes)};
   stats.offloaded_tensors = read(offloaded_.tensors);
   stats.offloaded_bytes = read(offloaded_.bytes);
   stats.shared_tensors = read(shared_.tensors);

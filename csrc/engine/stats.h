@@ -25,11 +25,12 @@ struct EngineStats {  // one moment's figures
   uint64_t shared_tensors = 0, shared_bytes = 0;        // saved again: no bytes moved
   uint64_t fetched_tensors = 0, fetched_bytes = 0;      // host to device
   uint64_t returned_tensors = 0, returned_bytes = 0;    // still on the device when backward asked
-  uint64_t late_fetches = 0;                            // asked for before their copy had been started
-  uint64_t prefetch_refusals = 0;                       // no device memory to fetch ahead
+  uint64_t late_fetches = 0;       // asked for before their copy had been started
+  uint64_t prefetch_refusals = 0;  // no device memory to fetch ahead
 };
 
-// The same, counted by any thread at any time. Each counter is exact; a snapshot is not atomic across them.
+// The same, counted by any thread at any time. Each counter is exact; a snapshot is not atomic
+// across them.
 class StatsCounters {
  public:
   void keep(KeepReason reason, size_t bytes) noexcept;

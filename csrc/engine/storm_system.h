@@ -9,15 +9,15 @@
 
 namespace storm {
 
-// One device's engine: its streams, its host memory, its counters, what it has learned. Any number of contexts and
-// threads save through it. Offloaded tensors outlive it: they own what they need.
+// One device's engine: its streams, its host memory, its counters, what it has learned. Any number
+// of contexts and threads save through it. Offloaded tensors outlive it: they own what they need.
 class StormSystem {
  public:
   StormSystem(c10::Device device, OffloadConfig config);
   StormSystem(c10::Device device, OffloadConfig config, std::shared_ptr<HostMemorySource> memory);
 
-  // The one of `device` that layers use when no context is active; made at first use with a default configuration.
-  // Null for the CPU: there is nothing to leave.
+  // The one of `device` that layers use when no context is active; made at first use with a default
+  // configuration. Null for the CPU: there is nothing to leave.
   static std::shared_ptr<StormSystem> default_for(c10::Device device);
   // Forgets the default ones.
   static void release_defaults();
@@ -28,8 +28,8 @@ class StormSystem {
   PinnedMemoryPool& pool() const { return *transfers_->pool; }
   Tail& tail() { return tail_; }
 
-  // Host memory for an offload, or nothing when the cap allows none even after every copy that is on its way back
-  // is over. May block the host on such copies, with the GIL dropped.
+  // Host memory for an offload, or nothing when the cap allows none even after every copy that is
+  // on its way back is over. May block the host on such copies, with the GIL dropped.
   std::optional<PinnedMemoryBuffer> acquire_host(size_t bytes);
 
   // Refuses further saves; tensors saved before can still be fetched.

@@ -16,7 +16,8 @@ void Tail::learn(Run&& run) {
   previous_ = std::move(run.sizes);
   first_last_ = previous_.size();
   size_t sum = 0;
-  while (first_last_ > 0 && sum + previous_[first_last_ - 1] <= keep_bytes_) sum += previous_[--first_last_];
+  while (first_last_ > 0 && sum + previous_[first_last_ - 1] <= keep_bytes_)
+    sum += previous_[--first_last_];
 }
 
 }  // namespace storm

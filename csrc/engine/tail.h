@@ -5,11 +5,13 @@
 
 namespace storm {
 
-// What one forward was seen to save, and from it which saves of the next are its last: those are needed first in
-// backward, so moving them away could only make backward wait. A forward that differs from the one before is
-// followed as far as it is the same; then nothing counts as last. Thread-safe.
+// What one forward was seen to save, and from it which saves of the next are its last: those are
+// needed first in backward, so moving them away could only make backward wait. A forward that
+// differs from the one before is followed as far as it is the same; then nothing counts as last.
+// Thread-safe.
 //
-// The seam of the planner: today it answers "last or not", later "keep, move, compress or make again".
+// The seam of the planner: today it answers "last or not", later "keep, move, compress or make
+// again".
 class Tail {
  public:
   explicit Tail(size_t keep_bytes) : keep_bytes_(keep_bytes) {}

@@ -20,11 +20,13 @@ void Place::reached() const {
   tape_->reached(position_);
 }
 
-Place Tape::append(const std::shared_ptr<Tape>& tape, const std::shared_ptr<OffloadedStorage>& bytes, bool first) {
+Place Tape::append(const std::shared_ptr<Tape>& tape,
+                   const std::shared_ptr<OffloadedStorage>& bytes, bool first) {
   std::lock_guard lock(tape->mutex_);
   tape->slots_.push_back({bytes});
   ++tape->live_;
-  if (first && bytes) tape->by_storage_.emplace(bytes->identity().storage._unsafe_get_target(), bytes);
+  if (first && bytes)
+    tape->by_storage_.emplace(bytes->identity().storage._unsafe_get_target(), bytes);
   return Place(tape, tape->slots_.size() - 1);
 }
 
@@ -44,6 +46,17 @@ std::shared_ptr<OffloadedStorage> Tape::find(const at::Tensor& tensor, ByteRange
     if (bytes && bytes->identity().is_of(tensor) && bytes->range().contains(range)) return bytes;
   }
   return nullptr;
+}
+
+void Tape::keep(const at::Tensor& tensor) {
+  std::lock_guard lock(mutex_);
+  kept_.emplace(tensor.storage().unsafeGetStorageImpl(), Identity(tensor));
+}
+
+bool Tape::keeps(const at::Tensor& tensor) {
+  std::lock_guard lock(mutex_);
+  auto found = kept_.find(tensor.storage().unsafeGetStorageImpl());
+  return found != kept_.end() && found->second.is_of(tensor);
 }
 
 bool Tape::finished() {
@@ -108,7 +121,7 @@ void Tape::fetch_ahead() {
       position = next_;
     }
     try {
-      if (!bytes->prefetch()) continue;
+      if (!bytes->claim()) continue;
     } catch (const c10::OutOfMemoryError&) {  // not needed yet: backward will ask again
       transfers_->counters.refuse_prefetch();
       return;

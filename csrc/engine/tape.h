@@ -15,7 +15,8 @@ class Tape;
 class Place {
  public:
   Place() = default;
-  Place(std::shared_ptr<Tape> tape, size_t position) : tape_(std::move(tape)), position_(position) {}
+  Place(std::shared_ptr<Tape> tape, size_t position)
+      : tape_(std::move(tape)), position_(position) {}
   Place(Place&& other) noexcept = default;
   Place& operator=(Place&& other) noexcept;
   ~Place();
@@ -30,20 +31,25 @@ class Place {
 };
 
 // Note [Order]
-// What one forward saved, in that order, one position per save (bytes saved twice have two positions: the later one
-// is needed first). Backward asks in roughly the reverse order; each answer makes the tape fetch ahead of the asked
-// position. The tape holds weak pointers only: handles own the bytes. Its first answer turns it: saves that come
-// later belong to another tape. Order decides speed, never correctness.
+// What one forward saved, in that order, one position per save (bytes saved twice have two
+// positions: the later one is needed first). Backward asks in roughly the reverse order; each
+// answer makes the tape fetch ahead of the asked position. The tape holds weak pointers only:
+// handles own the bytes. Its first answer turns it: saves that come later belong to another tape.
+// Order decides speed, never correctness.
 class Tape {
  public:
   Tape(std::shared_ptr<Transfers> transfers, size_t prefetch_bytes)
       : transfers_(std::move(transfers)), prefetch_bytes_(prefetch_bytes) {}
 
-  // The place of a save. `bytes` is null for a tensor that stays; `first` says that nothing on this tape has saved
-  // these bytes before.
-  static Place append(const std::shared_ptr<Tape>& tape, const std::shared_ptr<OffloadedStorage>& bytes, bool first);
+  // The place of a save. `bytes` is null for a tensor that stays; `first` says that nothing on this
+  // tape has saved these bytes before.
+  static Place append(const std::shared_ptr<Tape>& tape,
+                      const std::shared_ptr<OffloadedStorage>& bytes, bool first);
   // Bytes saved before on this tape that hold `range` of the tensor's storage as it is now.
   std::shared_ptr<OffloadedStorage> find(const at::Tensor& tensor, ByteRange range);
+  // Bytes that stay on the device although they could move: saved again, they stay again.
+  void keep(const at::Tensor& tensor);
+  bool keeps(const at::Tensor& tensor);
   // No more saves belong here: backward has begun, or everything saved was dropped.
   bool finished();
 
@@ -72,6 +78,7 @@ class Tape {
   std::mutex mutex_;  // guards what follows; not held while bytes are moved
   std::vector<Slot> slots_;
   std::unordered_multimap<c10::StorageImpl*, std::weak_ptr<OffloadedStorage>> by_storage_;
+  std::unordered_map<c10::StorageImpl*, Identity> kept_;
   bool turned_ = false;
   uint64_t pass_ = 1;       // grows when backward asks again for what it had (retain_graph)
   size_t live_ = 0;         // places not yet left

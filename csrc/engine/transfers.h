@@ -12,14 +12,24 @@ namespace storm {
 // What every offloaded storage of one system shares. Lives as long as the last of them.
 class Transfers {
  public:
-  Transfers(c10::Device device, std::shared_ptr<PinnedMemoryPool> pool, size_t window_bytes, bool measure_stalls)
-      : device(device), guard(device.type()), streams(device), pool(std::move(pool)), stalls(measure_stalls),
+  Transfers(c10::Device device, std::shared_ptr<PinnedMemoryPool> pool, size_t window_bytes,
+            bool measure_stalls)
+      : device(device),
+        guard(device.type()),
+        streams(TransferStreams::of(device)),
+        pool(std::move(pool)),
+        stalls(measure_stalls),
         in_flight(window_bytes, stalls) {}
 
-  // The stream of `device` that is current on this thread; refuses our own.
+  // The stream of `device` that is current on this thread; refuses our own, and one that is being
+  // captured.
   c10::Stream compute_stream() const {
     const c10::Stream stream = guard.getStream(device);
     streams.check_compute(stream);
+    TORCH_CHECK(!guard.isStreamCapturing(stream), "pamiq_storm cannot offload while a graph of ",
+                device,
+                " is captured: host memory and copies would be frozen into it. Capture outside the "
+                "offload context");
     return stream;
   }
 

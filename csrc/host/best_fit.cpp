@@ -56,7 +56,8 @@ size_t BestFit::release(Address begin) {
 
   size_t bytes = released;
   auto next = free_.find(begin + bytes);
-  if (next != free_.end() && spans_.count(next->first) == 0) {  // a span's first byte never joins leftwards
+  if (next != free_.end() &&
+      spans_.count(next->first) == 0) {  // a span's first byte never joins leftwards
     bytes += next->second;
     erase_free(next);
   }
@@ -77,7 +78,8 @@ void BestFit::check_invariants() const {
   size_t free_sum = 0, used_sum = 0, span_sum = 0;
   for (auto [begin, bytes] : free_) {
     free_sum += bytes;
-    STORM_INVARIANT(by_size_.count({bytes, begin}) == 1, "a free range is missing from the size order.");
+    STORM_INVARIANT(by_size_.count({bytes, begin}) == 1,
+                    "a free range is missing from the size order.");
   }
   for (auto [begin, bytes] : used_) used_sum += bytes;
   for (auto [begin, bytes] : spans_) {
@@ -96,8 +98,9 @@ void BestFit::check_invariants() const {
     STORM_INVARIANT(at == begin + bytes, "a range crosses the end of its span.");
   }
   STORM_INVARIANT(by_size_.size() == free_.size(), "size order and address order differ.");
-  STORM_INVARIANT(free_sum == free_bytes_ && used_sum == used_bytes_ && span_sum == free_sum + used_sum,
-                  "byte counts do not add up.");
+  STORM_INVARIANT(
+      free_sum == free_bytes_ && used_sum == used_bytes_ && span_sum == free_sum + used_sum,
+      "byte counts do not add up.");
 }
 
 }  // namespace storm

@@ -6,8 +6,8 @@
 
 namespace storm {
 
-// Bookkeeping of free and used ranges in a set of spans: best fit, coalescing, no rounding beyond the granule.
-// Pure address arithmetic; owns no memory, has no lock.
+// Bookkeeping of free and used ranges in a set of spans: best fit, coalescing, no rounding beyond
+// the granule. Pure address arithmetic; owns no memory, has no lock.
 class BestFit {
  public:
   static constexpr size_t kGranule = 512;
@@ -30,9 +30,9 @@ class BestFit {
   void insert_free(Address begin, size_t bytes);
   void erase_free(Ranges::iterator range);
 
-  Ranges spans_;                              // begin -> bytes of each span
-  Ranges free_;                               // begin -> bytes; no two of one span touch
-  Ranges used_;                               // begin -> bytes
+  Ranges spans_;                                  // begin -> bytes of each span
+  Ranges free_;                                   // begin -> bytes; no two of one span touch
+  Ranges used_;                                   // begin -> bytes
   std::set<std::pair<size_t, Address>> by_size_;  // the same ranges as free_
   size_t used_bytes_ = 0;
   size_t free_bytes_ = 0;

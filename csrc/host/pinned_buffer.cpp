@@ -2,12 +2,15 @@
 
 namespace storm {
 
-PinnedMemoryBuffer::PinnedMemoryBuffer(std::shared_ptr<PinnedMemoryPool> pool, std::byte* data, size_t bytes,
-                                       bool pinned)
+PinnedMemoryBuffer::PinnedMemoryBuffer(std::shared_ptr<PinnedMemoryPool> pool, std::byte* data,
+                                       size_t bytes, bool pinned)
     : pool_(std::move(pool)), data_(data), bytes_(bytes), pinned_(pinned) {}
 
 PinnedMemoryBuffer::PinnedMemoryBuffer(PinnedMemoryBuffer&& other) noexcept
-    : pool_(std::move(other.pool_)), data_(other.data_), bytes_(other.bytes_), pinned_(other.pinned_) {}
+    : pool_(std::move(other.pool_)),
+      data_(other.data_),
+      bytes_(other.bytes_),
+      pinned_(other.pinned_) {}
 
 PinnedMemoryBuffer& PinnedMemoryBuffer::operator=(PinnedMemoryBuffer&& other) noexcept {
   if (this != &other) {

@@ -35,7 +35,8 @@ PinnedMemoryPool::~PinnedMemoryPool() {
   }
 }
 
-// Whole slabs while they fit under the cap; then what the cap still allows, since a slab is only a convenience.
+// Whole slabs while they fit under the cap; then what the cap still allows, since a slab is only a
+// convenience.
 size_t PinnedMemoryPool::next_slab_bytes(size_t bytes) const {
   const size_t room = config_.cap_bytes - reserved_bytes_;
   const size_t wanted = std::bit_ceil(std::max(bytes, config_.slab_bytes));
@@ -180,8 +181,9 @@ void PinnedMemoryPool::check_invariants() {
                     "ranges do not tile the slabs.");
     slab_sum += shelf->slab_bytes;
   }
-  STORM_INVARIANT(slab_sum <= reserved_bytes_ && reserved_bytes_ <= config_.cap_bytes, "slabs hold ",
-                  format_bytes(reserved_bytes_), " under a cap of ", format_bytes(config_.cap_bytes), ".");
+  STORM_INVARIANT(slab_sum <= reserved_bytes_ && reserved_bytes_ <= config_.cap_bytes,
+                  "slabs hold ", format_bytes(reserved_bytes_), " under a cap of ",
+                  format_bytes(config_.cap_bytes), ".");
 }
 
 }  // namespace storm

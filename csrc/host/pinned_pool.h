@@ -16,8 +16,9 @@ namespace storm {
 
 class PinnedMemoryPool;
 
-// A range of host memory, owned. Destroying it gives the range back at once: only right when no copy can still
-// touch it. While one may, hand the buffer to `PinnedMemoryPool::recycle_after` instead.
+// A range of host memory, owned. Destroying it gives the range back at once: only right when no
+// copy can still touch it. While one may, hand the buffer to `PinnedMemoryPool::recycle_after`
+// instead.
 class PinnedMemoryBuffer {
  public:
   PinnedMemoryBuffer(PinnedMemoryBuffer&& other) noexcept;
@@ -30,7 +31,8 @@ class PinnedMemoryBuffer {
 
  private:
   friend class PinnedMemoryPool;
-  PinnedMemoryBuffer(std::shared_ptr<PinnedMemoryPool> pool, std::byte* data, size_t bytes, bool pinned);
+  PinnedMemoryBuffer(std::shared_ptr<PinnedMemoryPool> pool, std::byte* data, size_t bytes,
+                     bool pinned);
   std::byte* disown() noexcept;
 
   std::shared_ptr<PinnedMemoryPool> pool_;
@@ -40,8 +42,9 @@ class PinnedMemoryBuffer {
 };
 
 struct PoolConfig {
-  size_t slab_bytes = size_t{64} << 20;  // a power of two: torch's pinned allocator rounds up to one
-  size_t cap_bytes = SIZE_MAX;           // hard bound on the slabs' bytes, pinned and pageable together
+  size_t slab_bytes =
+      size_t{64} << 20;         // a power of two: torch's pinned allocator rounds up to one
+  size_t cap_bytes = SIZE_MAX;  // hard bound on the slabs' bytes, pinned and pageable together
 };
 
 struct PoolStats {
@@ -56,7 +59,8 @@ struct PoolStats {
   uint64_t refusals = 0;      // buffers the cap did not allow
 };
 
-// Host memory for offloaded bytes: slabs from a HostMemorySource, sub-allocated best fit. Thread-safe.
+// Host memory for offloaded bytes: slabs from a HostMemorySource, sub-allocated best fit.
+// Thread-safe.
 class PinnedMemoryPool : public std::enable_shared_from_this<PinnedMemoryPool> {
  public:
   static std::shared_ptr<PinnedMemoryPool> create(std::shared_ptr<HostMemorySource> source,
@@ -107,8 +111,8 @@ class PinnedMemoryPool : public std::enable_shared_from_this<PinnedMemoryPool> {
   std::mutex mutex_;  // guards everything below; not held while a slab is allocated or freed
   Shelf pinned_, pageable_;
   std::deque<Deferred> deferred_;  // in order of arrival
-  size_t reserved_bytes_ = 0;      // slabs, with those being allocated: never above config_.cap_bytes
-  PoolStats counters_;             // only its peaks and counts; the gauges are derived
+  size_t reserved_bytes_ = 0;  // slabs, with those being allocated: never above config_.cap_bytes
+  PoolStats counters_;         // only its peaks and counts; the gauges are derived
 };
 
 }  // namespace storm

@@ -62,11 +62,14 @@ void bind_system(py::module_& m) {
       .def(py::init<c10::Device, OffloadConfig>(), py::arg("device"), py::arg("config"), Released())
       .def_property_readonly("device", &StormSystem::device)
       .def_property_readonly("closed", &StormSystem::closed)
-      .def_property_readonly("d2h_stream", [](StormSystem& s) { return s.transfers()->streams.d2h(); })
-      .def_property_readonly("h2d_stream", [](StormSystem& s) { return s.transfers()->streams.h2d(); })
+      .def_property_readonly("d2h_stream",
+                             [](StormSystem& s) { return s.transfers()->streams.d2h(); })
+      .def_property_readonly("h2d_stream",
+                             [](StormSystem& s) { return s.transfers()->streams.h2d(); })
       .def("stats", &stats_of)
       .def("reset_peaks", [](StormSystem& s) { s.pool().reset_peaks(); })
-      .def("trim", [](StormSystem& s) { s.pool().trim(); }, Released())
+      .def(
+          "trim", [](StormSystem& s) { s.pool().trim(); }, Released())
       .def("close", &StormSystem::close, Released())
       .def("check_invariants", &StormSystem::check_invariants, Released());
   m.def("default_system", &StormSystem::default_for, py::arg("device"), Released());
@@ -80,15 +83,15 @@ void bind_engine(py::module_& m) {
   bind_config(m);
   bind_system(m);
   py::class_<OffloadContext, std::shared_ptr<OffloadContext>>(m, "OffloadContext")
-      .def(py::init<std::shared_ptr<StormSystem>, const std::vector<at::Tensor>&>(), py::arg("system"),
-           py::arg("model"), Released());
+      .def(py::init<std::shared_ptr<StormSystem>, const std::vector<at::Tensor>&>(),
+           py::arg("system"), py::arg("model"), Released());
   py::class_<SavedTensor, std::shared_ptr<SavedTensor>>(m, "SavedTensor")
       .def("fetch", &SavedTensor::fetch, Released())
       .def_property_readonly("offloaded", &SavedTensor::offloaded);
   py::class_<OffloadedActivation, std::shared_ptr<OffloadedActivation>>(m, "OffloadedActivation")
       .def_readonly("layer_id", &OffloadedActivation::layer_id);
-  m.def("offload_activation_to_cpu", &offload_activation_to_cpu, py::arg("activation"), py::arg("layer_id"),
-        py::arg("system"), Released());
+  m.def("offload_activation_to_cpu", &offload_activation_to_cpu, py::arg("activation"),
+        py::arg("layer_id"), py::arg("system"), Released());
   m.def("fetch_activation_from_cpu", &fetch_activation_from_cpu, py::arg("activation"), Released());
   m.def("set_process_exiting", &set_process_exiting);
 }

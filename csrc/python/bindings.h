@@ -6,5 +6,6 @@ namespace storm::python {
 // One per file; module.cpp calls them in this order.
 void bind_engine(pybind11::module_& m);
 void bind_sentinel(pybind11::module_& m);
+void bind_nn(pybind11::module_& m);
 
 }  // namespace storm::python

@@ -1,7 +1,7 @@
 #include "python/sentinel.h"
 
-#include <torch/csrc/PyInterpreter.h>
 #include <torch/csrc/Exceptions.h>
+#include <torch/csrc/PyInterpreter.h>
 #include <torch/csrc/autograd/python_variable.h>
 #include <torch/csrc/utils/pybind.h>
 
@@ -52,18 +52,21 @@ void deallocate(PyObject* self) {
   Py_DECREF(heap_type);
 }
 
-// Called without the GIL: reads the type pointer of an object that torch's stack keeps alive, and no counts.
+// Called without the GIL: reads the type pointer of an object that torch's stack keeps alive, and
+// no counts.
 const std::shared_ptr<OffloadContext>* context_of(const c10::SafePyObject& pack_hook) noexcept {
   PyObject* object = pack_hook.ptr(&pack_hook.pyinterpreter());
   return Py_TYPE(object) == type ? as_sentinel(object)->context : nullptr;
 }
 
-std::pair<c10::SafePyObject, c10::SafePyObject> python_view(const std::shared_ptr<SavedTensor>& saved) {
+std::pair<c10::SafePyObject, c10::SafePyObject> python_view(
+    const std::shared_ptr<SavedTensor>& saved) {
   py::gil_scoped_acquire gil;
   auto* interpreter = getPyInterpreter();
   PyObject* unpack = new_sentinel(nullptr, /*packs=*/false);
   if (unpack == nullptr) throw py::error_already_set();
-  return {c10::SafePyObject(unpack, interpreter), c10::SafePyObject(py::cast(saved).release().ptr(), interpreter)};
+  return {c10::SafePyObject(unpack, interpreter),
+          c10::SafePyObject(py::cast(saved).release().ptr(), interpreter)};
 }
 
 void* release_gil() noexcept {
@@ -76,10 +79,12 @@ void retake_gil(void* state) noexcept {
 }  // namespace
 
 PyObject* sentinel_type() {
-  static PyType_Slot slots[] = {
-      {Py_tp_call, reinterpret_cast<void*>(&call)}, {Py_tp_dealloc, reinterpret_cast<void*>(&deallocate)}, {0, nullptr}};
-  static PyType_Spec spec = {"pamiq_storm._C.Sentinel", sizeof(Sentinel), 0,
-                             Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION, slots};
+  static PyType_Slot slots[] = {{Py_tp_call, reinterpret_cast<void*>(&call)},
+                                {Py_tp_dealloc, reinterpret_cast<void*>(&deallocate)},
+                                {0, nullptr}};
+  static PyType_Spec spec = {
+      "pamiq_storm._C.Sentinel", sizeof(Sentinel), 0,
+      Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION, slots};
   if (type == nullptr) type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&spec));
   return reinterpret_cast<PyObject*>(type);
 }
@@ -97,13 +102,17 @@ void bind_sentinel(py::module_& m) {
   m.def(
       "hook_pair",
       [](const std::shared_ptr<OffloadContext>& context) {
-        return py::make_tuple(py::reinterpret_steal<py::object>(new_sentinel(context, /*packs=*/true)),
-                              py::reinterpret_steal<py::object>(new_sentinel(context, /*packs=*/false)));
+        ensure_hook_dispatch();  // where it cannot be installed, torch calls the pair
+        return py::make_tuple(
+            py::reinterpret_steal<py::object>(new_sentinel(context, /*packs=*/true)),
+            py::reinterpret_steal<py::object>(new_sentinel(context, /*packs=*/false)));
       },
-      py::arg("context"), "The (pack, unpack) pair that stands for `context` on torch's saved-tensor hook stack.");
-  m.def("install_hook_dispatch", [] { return install_hook_dispatch(&context_of); },
+      py::arg("context"),
+      "The (pack, unpack) pair that stands for `context` on torch's saved-tensor hook stack.");
+  m.def("ensure_hook_dispatch", &ensure_hook_dispatch,
         "Answer saved-tensor hooks in C++ from now on. False where this torch does not allow it.");
   m.def("after_fork_in_child", &hook_dispatch_after_fork);
+  set_sentinel_lookup(&context_of);
   OffloadHook::set_python_view(&python_view);
   BlockingRegion::set_callbacks(&release_gil, &retake_gil);
 }

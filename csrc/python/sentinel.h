@@ -7,11 +7,12 @@
 
 namespace storm::python {
 
-// A callable whose type tells the C++ hook dispatch "this pair is ours, and here is its context". Called from Python
-// it does the same work, which is the fall-back where the dispatch cannot be installed.
+// A callable whose type tells the C++ hook dispatch "this pair is ours, and here is its context".
+// Called from Python it does the same work, which is the fall-back where the dispatch cannot be
+// installed.
 struct Sentinel {
-  PyObject_HEAD
-  std::shared_ptr<OffloadContext>* context;  // owned; set before the object is published, never changed
+  PyObject_HEAD std::shared_ptr<OffloadContext>*
+      context;  // owned; set before the object is published, never changed
   bool packs;
 };
 

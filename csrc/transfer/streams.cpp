@@ -2,6 +2,8 @@
 
 #include <c10/core/impl/VirtualGuardImpl.h>
 
+#include <map>
+#include <mutex>
 #include <optional>
 #include <vector>
 
@@ -11,7 +13,8 @@
 namespace storm {
 namespace {
 
-// A backend's pool is shared and finite (CUDA hands out 32 in turn): ask until the stream is nobody's.
+// A backend's pool is shared and finite (CUDA hands out 32 in turn): ask until the stream is
+// nobody's.
 constexpr int kAttempts = 64;
 
 c10::Stream fresh_stream(c10::Device device, const std::vector<c10::Stream>& taken) {
@@ -20,7 +23,8 @@ c10::Stream fresh_stream(c10::Device device, const std::vector<c10::Stream>& tak
   for (int attempt = 0; attempt < kAttempts; ++attempt) {
     std::optional<c10::Stream> own;
     if (extras != nullptr) own = extras->new_stream(device, /*priority=*/-1);
-    const c10::Stream stream = own ? *own : guard.getStreamFromGlobalPool(device, /*isHighPriority=*/true);
+    const c10::Stream stream =
+        own ? *own : guard.getStreamFromGlobalPool(device, /*isHighPriority=*/true);
     bool is_taken = false;
     for (const auto& other : taken) is_taken |= other == stream;
     if (!is_taken) return stream;
@@ -40,9 +44,21 @@ TransferStreams::TransferStreams(c10::Device device)
   h2d_ = fresh_stream(device, taken);
 }
 
+TransferStreams TransferStreams::of(c10::Device device) {
+  static std::mutex
+      mutex;  // guards made; held while the device is asked, so that two threads cannot both ask
+  static std::map<std::pair<c10::DeviceType, c10::DeviceIndex>, TransferStreams> made;
+  std::lock_guard lock(mutex);
+  const std::pair key{device.type(), device.index()};
+  auto found = made.find(key);
+  if (found == made.end()) found = made.emplace(key, TransferStreams(device)).first;
+  return found->second;
+}
+
 void TransferStreams::check_compute(const c10::Stream& stream) const {
   TORCH_CHECK(stream != d2h_ && stream != h2d_, "stream ", stream.id(), " of ", stream.device(),
-              " is one of pamiq_storm's transfer streams and cannot also compute: run the model on another stream");
+              " is one of pamiq_storm's transfer streams and cannot also compute: run the model on "
+              "another stream");
 }
 
 }  // namespace storm

@@ -4,17 +4,19 @@
 
 namespace storm {
 
-// The two streams bytes move on. Distinct from each other, from the default stream and from the stream that
-// was current at construction; `check_compute` refuses any other stream that turns out to be one of them.
+// The two streams of a device that bytes move on, the same for the life of the process. Distinct
+// from each other, from the default stream and from the stream that was current when they were
+// made; `check_compute` refuses any other stream that turns out to be one of them.
 class TransferStreams {
  public:
-  explicit TransferStreams(c10::Device device);
+  static TransferStreams of(c10::Device device);
 
   const c10::Stream& d2h() const { return d2h_; }
   const c10::Stream& h2d() const { return h2d_; }
   void check_compute(const c10::Stream& stream) const;
 
  private:
+  explicit TransferStreams(c10::Device device);
   c10::Stream d2h_, h2d_;
 };
 

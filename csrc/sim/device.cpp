@@ -1,0 +1,97 @@
+#include "sim/device.h"
+
+#include <c10/util/Exception.h>
+
+#include <array>
+#include <deque>
+#include <memory>
+
+#include "sim/settings.h"
+
+namespace storm::sim {
+namespace {
+
+struct ThreadState {
+  DeviceIndex device = 0;
+  std::array<c10::StreamId, kMaxDevices> streams{};
+};
+
+thread_local ThreadState t_state;
+
+std::array<Device, kMaxDevices>& devices() {
+  static auto* instance = new std::array<Device, kMaxDevices>;  // leaked: threads use it at exit
+  return *instance;
+}
+
+}  // namespace
+
+struct Device::Streams {
+  std::deque<Stream> all;  // a stream never moves
+};
+
+Device::Device()
+    : streams_(std::make_unique<Streams>()), d2h_(counters().d2h), h2d_(counters().h2d) {
+  for (int i = 0; i < kStreamsPerDevice; ++i) streams_->all.emplace_back(faults_);
+}
+
+Device::~Device() = default;
+
+Stream& Device::stream(c10::StreamId id) {
+  TORCH_INTERNAL_ASSERT(id >= 0 && id < kStreamsPerDevice, "sim: no stream ", id);
+  return streams_->all[static_cast<size_t>(id)];
+}
+
+c10::StreamId Device::new_stream_id() noexcept {
+  return 1 + handed_out_++ % (kStreamsPerDevice - 1);  // 0 is the default stream
+}
+
+void Device::synchronize() {
+  for (auto& stream : streams_->all) stream.drain();
+  raise_fault();
+}
+
+void Device::synchronize(c10::StreamId id) {
+  stream(id).drain();
+  raise_fault();
+}
+
+void Device::quiesce(TimePoint deadline) {
+  for (auto& stream : streams_->all) stream.quiesce(deadline);
+}
+
+DeviceIndex device_count() noexcept {
+  return static_cast<DeviceIndex>(settings().devices.load());
+}
+
+Device& device(DeviceIndex index) {
+  TORCH_CHECK(index >= 0 && index < device_count(), "sim: there is no device ", int{index},
+              "; devices: ", int{device_count()});
+  return devices()[static_cast<size_t>(index)];
+}
+
+DeviceIndex current_device() noexcept {
+  return t_state.device;
+}
+
+void set_current_device(DeviceIndex index) noexcept {
+  if (index >= 0 && index < kMaxDevices) t_state.device = index;
+}
+
+c10::Stream current_stream(DeviceIndex index) noexcept {
+  if (index < 0) index = t_state.device;
+  return make_stream(index, t_state.streams[static_cast<size_t>(index)]);
+}
+
+void set_current_stream(const c10::Stream& stream) noexcept {
+  t_state.streams[static_cast<size_t>(stream.device_index())] = stream.id();
+}
+
+c10::Stream make_stream(DeviceIndex index, c10::StreamId id) noexcept {
+  return c10::Stream(c10::Stream::UNSAFE, c10::Device(kDeviceType, index), id);
+}
+
+Stream& stream_of(const c10::Stream& stream) {
+  return device(stream.device_index()).stream(stream.id());
+}
+
+}  // namespace storm::sim

@@ -1,0 +1,25 @@
+#include "sim/event.h"
+
+namespace storm::sim {
+
+void Marker::reach() {
+  {
+    std::lock_guard lock(mutex_);
+    time_ = now();
+    reached_.store(true, std::memory_order_release);
+  }
+  changed_.notify_all();
+}
+
+void Marker::wait() const {
+  if (reached()) return;
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [this] { return reached(); });
+}
+
+TimePoint Marker::time() const {
+  std::lock_guard lock(mutex_);
+  return time_;
+}
+
+}  // namespace storm::sim

@@ -1,0 +1,74 @@
+#include "sim/host_allocator.h"
+
+#include <sys/mman.h>
+
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Winterference-size"
+#include <ATen/core/CachingHostAllocator.h>
+#pragma GCC diagnostic pop
+
+#include "sim/device.h"
+#include "sim/lifecycle.h"
+#include "sim/pinned_ranges.h"
+
+namespace storm::sim {
+namespace {
+
+struct PinnedMemory final : at::CachingHostAllocatorImpl<c10::Stream, MarkerRef> {
+ private:
+  void allocate_host_memory(size_t bytes, void** out) override {
+    check_usable();
+    // Populated at once, as pinning does.
+    void* data = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+    TORCH_CHECK_WITH(OutOfMemoryError, data != MAP_FAILED, "sim: cannot pin ", bytes,
+                     " bytes of host memory");
+    pinned_ranges().add(data, bytes);
+    *out = data;
+  }
+
+  void free_block(at::HostBlock<c10::Stream>* block) override {
+    pinned_ranges().remove(block->ptr_);
+    munmap(block->ptr_, block->size_);
+  }
+
+  void record_stream(std::optional<std::vector<MarkerRef>>& events, c10::Stream stream) override {
+    events->push_back(stream_of(stream).record());
+  }
+
+  bool query_event(MarkerRef& event) override { return event->reached(); }
+  c10::Stream get_current_stream() const override { return current_stream(); }
+  bool stream_is_capturing(c10::Stream) const override { return false; }
+};
+
+void free_pinned(void* block) noexcept;
+
+using Allocator = at::CachingHostAllocatorInterface<PinnedMemory, free_pinned>;
+
+Allocator& allocator() {
+  static auto* instance = new Allocator;  // leaked: copies may be in flight at exit
+  return *instance;
+}
+
+void free_pinned(void* block) noexcept {
+  if (block == nullptr || !running()) return;  // at exit the system takes everything back
+  try {
+    allocator().free(block);
+  } catch (const std::exception& error) {
+    TORCH_WARN("sim: pinned memory was not released: ", error.what());
+  }
+}
+
+const at::HostAllocatorRegistry<kDeviceType> g_registration(&allocator());
+
+}  // namespace
+
+c10::Allocator& pinned_allocator() {
+  return allocator();
+}
+
+void record_pinned_use(const void* data, void* context, const c10::Stream& stream) {
+  allocator().record_event(const_cast<void*>(data), context, stream);
+}
+
+}  // namespace storm::sim

@@ -1,0 +1,33 @@
+// What the fallback needs to know of an operation, worked out once from its schema and tags.
+#pragma once
+
+#include <ATen/core/dispatch/Dispatcher.h>
+
+#include <string>
+#include <vector>
+
+namespace storm::sim {
+
+struct OpPlan {
+  explicit OpPlan(const c10::OperatorHandle& op);
+
+  // Raises NotImplementedError, naming the operation and the reason, if it cannot work.
+  void check_supported() const;
+
+  std::string name;           // "aten::add.out"
+  std::string refusal;        // empty if the operation can work
+  std::vector<int> alias_of;  // per return: the argument handed back, or -1 for a fresh value
+  std::vector<char> is_out;   // per argument
+  std::vector<std::string> argument_names;
+  bool any_out = false;
+  bool fresh_returns = false;       // at least one return is not an argument
+  bool must_wait = false;           // the host needs the result's values or shapes
+  int generator = -1;               // the argument that is one
+  bool seeded = false;              // draws random numbers
+  bool takes_host_indices = false;  // CPU tensors of any size are welcome, as on CUDA
+};
+
+// Plans live for ever: kernels refer to their names.
+const OpPlan& plan_of(const c10::OperatorHandle& op);
+
+}  // namespace storm::sim

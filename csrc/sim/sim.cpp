@@ -1,0 +1,74 @@
+#include "sim/sim.h"
+
+#include <ATen/core/grad_mode.h>
+#include <c10/core/DeviceType.h>
+
+#include <cstdlib>
+#include <mutex>
+#include <utility>
+
+#include "sim/autograd_threads.h"
+#include "sim/device.h"
+#include "sim/hooks.h"
+#include "sim/lifecycle.h"
+#include "sim/settings.h"
+
+namespace storm::sim {
+namespace {
+
+constexpr auto kPatience = std::chrono::seconds(5);  // for kernels still running at exit
+
+std::atomic<bool> g_enabled{false};
+
+void register_backend() {
+  c10::register_privateuse1_backend("sim");
+  register_hooks();
+  watch_forks();
+  std::atexit([] { shutdown(); });
+}
+
+}  // namespace
+
+void enable(const Config& config) {
+  static std::mutex mutex;  // guards the first registration
+  {
+    std::lock_guard lock(mutex);
+    if (!g_enabled) {
+      settings().store(config);
+      register_backend();
+      g_enabled = true;
+    }
+  }
+  configure(config);
+  start_autograd_threads();
+}
+
+bool enabled() noexcept {
+  return g_enabled;
+}
+
+void configure(const Config& config) {
+  TORCH_CHECK(g_enabled, "sim: call enable() before configure()");
+  TORCH_CHECK_VALUE(config.devices == device_count(),
+                    "sim: the first enable() fixed the number of "
+                    "devices to ",
+                    int{device_count()}, "; it cannot become ", config.devices);
+  settings().store(config);
+}
+
+Config current_config() {
+  return settings().load();
+}
+
+void enqueue(const c10::Stream& stream, std::function<void()> fn) {
+  stream_of(stream).push(Task(TaskKind::kernel, "enqueue", std::move(fn)));
+}
+
+void shutdown() noexcept {
+  if (!running()) return;
+  begin_halt();
+  const auto deadline = now() + kPatience;
+  for (DeviceIndex i = 0; i < device_count(); ++i) device(i).quiesce(deadline);
+}
+
+}  // namespace storm::sim

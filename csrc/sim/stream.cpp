@@ -1,0 +1,142 @@
+#include "sim/stream.h"
+
+#include <ATen/core/LegacyTypeDispatch.h>
+#include <c10/util/Exception.h>
+
+#include <chrono>
+#include <exception>
+#include <thread>
+
+#include "sim/counters.h"
+#include "sim/lifecycle.h"
+#include "sim/worker_thread.h"
+
+namespace storm::sim {
+namespace {
+
+[[noreturn]] void park_forever() {
+  for (;;) std::this_thread::sleep_for(std::chrono::hours(1));
+}
+
+// A thread that waits when the process ends must not come back into an interpreter being torn down.
+void park_if_halting(std::unique_lock<std::mutex>& lock) {
+  if (running()) return;
+  lock.unlock();
+  park_forever();
+}
+
+constexpr auto kLook = std::chrono::milliseconds(100);  // how often waiters look for the end
+
+}  // namespace
+
+void Stream::push(Task task) {
+  check_usable();
+  if (!running()) return;
+  bool wake = false;
+  {
+    std::unique_lock lock(mutex_);
+    if (!started_) start_thread();
+    while (queue_.size() >= kMaxQueued) {
+      ++waiters_;
+      progress_.wait_for(lock, kLook);
+      --waiters_;
+      park_if_halting(lock);
+    }
+    queue_.push_back(std::move(task));
+    ++pushed_;
+    wake = sleeping_;
+  }
+  if (wake) work_.notify_one();
+}
+
+MarkerRef Stream::record() {
+  auto marker = std::make_shared<Marker>();
+  push(Task::record(marker));
+  return marker;
+}
+
+bool Stream::idle() const {
+  if (!running()) return true;
+  std::lock_guard lock(mutex_);
+  return finished_ == pushed_;
+}
+
+void Stream::drain() {
+  check_usable();
+  if (!running()) return;
+  std::unique_lock lock(mutex_);
+  const uint64_t target = pushed_;
+  ++waiters_;
+  while (finished_ < target) {
+    progress_.wait_for(lock, kLook);
+    park_if_halting(lock);
+  }
+  --waiters_;
+}
+
+void Stream::quiesce(TimePoint deadline) {
+  std::unique_lock lock(mutex_);
+  ++waiters_;
+  progress_.wait_until(lock, deadline, [this] { return !executing_; });
+  --waiters_;
+}
+
+void Stream::start_thread() {
+  std::thread([this] { run_thread(); }).detach();  // joined never: see quiesce()
+  started_ = true;
+}
+
+void Stream::run_thread() {
+  prepare_worker_thread();
+  at::AutoDispatchBelowADInplaceOrView no_autograd;
+  for (;;) execute(next_task());
+}
+
+Task Stream::next_task() {
+  std::unique_lock lock(mutex_);
+  sleeping_ = true;
+  work_.wait(lock, [this] { return !queue_.empty(); });
+  sleeping_ = false;
+  Task task = std::move(queue_.front());
+  queue_.pop_front();
+  park_if_halting(lock);
+  executing_ = task.kind() != TaskKind::wait;
+  return task;
+}
+
+void Stream::execute(Task task) {
+  switch (task.kind()) {
+    case TaskKind::record:
+      task.marker()->reach();
+      break;
+    case TaskKind::wait:
+      task.marker()->wait();
+      break;
+    default: {
+      const auto begin = now();
+      try {
+        task.run();
+      } catch (const c10::Error& error) {
+        faults_.report(task.name(), error.what_without_backtrace());
+      } catch (const std::exception& error) {
+        faults_.report(task.name(), error.what());
+      }
+      if (task.kind() == TaskKind::kernel) counters().compute_busy_ns += nanoseconds(now() - begin);
+    }
+  }
+  task = Task();  // releases what the closure holds before anyone sees it finished
+  finish_task();
+}
+
+void Stream::finish_task() {
+  bool wake = false;
+  {
+    std::lock_guard lock(mutex_);
+    ++finished_;
+    executing_ = false;
+    wake = waiters_ > 0;
+  }
+  if (wake) progress_.notify_all();
+}
+
+}  // namespace storm::sim

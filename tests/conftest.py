@@ -1,0 +1,42 @@
+"""One set of behaviours, run on each device that is present."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from pamiq_storm import OffloadConfig, _engine, sim
+
+torch.set_num_threads(1)
+
+
+def _devices() -> list[str]:
+    return ["cuda"] if torch.cuda.is_available() else ["sim"]
+
+
+@pytest.fixture(scope="session", params=_devices())
+def device(request: pytest.FixtureRequest) -> str:
+    """An accelerator: the real one, or the simulator."""
+    if request.param == "sim":
+        sim.enable(memory="1GiB", d2h="2GB/s", h2d="2GB/s")
+    return request.param
+
+
+@pytest.fixture
+def config() -> OffloadConfig:
+    """Small enough that the small models of the tests are moved."""
+    return OffloadConfig(
+        min_bytes=1024, window_bytes="64KiB", prefetch_bytes="64KiB", keep_last_bytes="16KiB", slab_bytes="1MiB"
+    )
+
+
+@pytest.fixture(autouse=True)
+def _fresh_engines() -> Iterator[None]:
+    """Neither a test's graphs nor what an engine learned in it live on in the next one's figures."""
+    yield
+    gc.collect()
+    for system in list(_engine._systems.values()):
+        system.close()

@@ -1,0 +1,64 @@
+#!/usr/bin/env bash
+# Builds the wheel with its CUDA parts, installs it where no source is in sight, and imports it. Needs no GPU.
+#   cuda_check.sh ["torch==X"]
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+torch=${1:-torch==2.13.0}
+venv=.venv-cuda
+py=$PWD/$venv/bin/python
+
+is_python312() { [[ -n $1 && $("$1" -c 'import sys; print(*sys.version_info[:2])' 2>/dev/null) == '3 12' ]]; }
+
+find_python312() {
+  local candidate
+  {
+    command -v python3.12 python3 || true
+    if command -v pyenv >/dev/null; then printf '%s\n' "$(pyenv root)"/versions/3.12*/bin/python; fi
+    if command -v uv >/dev/null; then uv python find 3.12 2>/dev/null || true; fi
+  } | while read -r candidate; do
+    if is_python312 "$candidate"; then
+      echo "$candidate"
+      break
+    fi
+  done
+}
+
+if [[ ! -x $py ]]; then
+  python=$(find_python312)
+  if [[ -z $python ]]; then
+    echo 'cuda-check: no Python 3.12 was found (looked for python3.12, pyenv and uv), so the CUDA build is NOT proven.' >&2
+    exit 1
+  fi
+  "$python" tools/preflight.py
+  "$python" -m venv "$venv"
+fi
+
+install() { "$py" -m pip --disable-pip-version-check install --quiet "$@"; }
+
+if [[ ! -e $venv/torch-is-there ]]; then
+  echo "cuda-check: installing $torch, several GB"
+  install "$torch" 'setuptools>=77' ninja numpy
+  touch "$venv/torch-is-there"
+fi
+cuda=$("$py" -c 'import torch; print(torch.version.cuda or "")')
+if [[ -z $cuda ]]; then
+  echo "cuda-check: $torch is a build without CUDA on this machine, so the CUDA build is NOT proven." >&2
+  exit 1
+fi
+
+export STORM_CUDA=1
+if ! "$py" tools/build_support.py 2>/dev/null; then
+  echo "cuda-check: no toolkit for CUDA $cuda is at hand, installing one"
+  install "cuda-toolkit[nvcc,cccl]==$cuda.*"
+fi
+
+rm -rf build/wheel
+"$py" -m pip --disable-pip-version-check wheel --quiet --no-build-isolation --no-deps --wheel-dir build/wheel .
+install --force-reinstall --no-deps build/wheel/*.whl
+
+elsewhere=$(mktemp -d)
+trap 'rm -rf "$elsewhere"' EXIT
+cp tools/cuda_report.py "$elsewhere"
+cd "$elsewhere"
+"$py" cuda_report.py
