@@ -72,6 +72,9 @@ def _measure(setting: stages.Setting, console: Console) -> Findings:
         identity = stages.compare_bits(setting, advance)
     console.line(f"   {identity.tensors} tensors compared, {len(identity.different)} differ")
     console.line("4. Arms at the full batch, memory limit lifted so that 'none' can run")
+    with console.progress("measuring the device", stages.CALIBRATION_STEPS) as advance:
+        stages.calibrate(setting, advance)  # once more: a minute ago the machine may have been busier
+    console.line(f"   {report.link_line(setting)}")
     with console.progress("measuring arms", comparison_steps(ARMS, sizes.rounds)) as advance:
         comparison = stages.compare_arms(setting, advance)
     return Findings(setting, saved, plain, storm, identity, comparison)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pamiq_storm import OffloadConfig
 from pamiq_storm.demo.gpt import GPTSizes
 
-MOVE_SHARE = 0.6
+MOVE_SHARE = 0.65
 """Simulator only: moving all activations one way takes this share of the compute time. A processor's speed is anything,
 so the link's rate follows from it, measured at the start."""
 
@@ -39,15 +39,15 @@ GIB = 1 << 30
 
 SIMULATED = DemoSizes(
     model=GPTSizes(context=256, layers=6, width=192, heads=4),
-    batch=12,
-    memory_limit_bytes=176 * MIB,
-    train_steps=20,
+    batch=8,
+    memory_limit_bytes=112 * MIB,
+    train_steps=16,
     identity_batch=2,
     identity_steps=20,
     rounds=5,
     text_bytes=3_000_000,
     learning_rate=2e-3,
-    offload=OffloadConfig(window_bytes="16MiB", prefetch_bytes="16MiB", keep_last_bytes="16MiB", slab_bytes="16MiB"),
+    offload=OffloadConfig(window_bytes="12MiB", prefetch_bytes="12MiB", keep_last_bytes="12MiB", slab_bytes="16MiB"),
     identity_offload=OffloadConfig(
         min_bytes="16KiB", window_bytes="4MiB", prefetch_bytes="4MiB", keep_last_bytes="1MiB", slab_bytes="4MiB"
     ),
