@@ -27,13 +27,15 @@ def memory_figure(lines: Sequence[MemoryLine], limit_bytes: int, title: str) -> 
         turn = min(range(len(line.time_ms)), key=lambda i: abs(line.time_ms[i] - line.turn_ms))
         axes.plot(line.time_ms[turn], heights[turn], "o", color=colour, markersize=5)
     axes.axhline(limit_bytes / MIB, color="black", linestyle="--", linewidth=1)
-    axes.annotate("memory limit", (1.0, limit_bytes / MIB), xycoords=("axes fraction", "data"), ha="right", va="bottom")
+    axes.annotate(
+        "memory limit ", (1.0, limit_bytes / MIB), xycoords=("axes fraction", "data"), ha="right", va="bottom"
+    )
     axes.set_xlabel("time of the device in one step, ms (dot: backward begins)")
     axes.set_ylabel("allocated device memory, MiB")
     axes.set_ylim(bottom=0)
     axes.set_xlim(left=0)
     axes.set_title(title)
-    axes.legend(loc="upper right", bbox_to_anchor=(1.0, 0.93), frameon=False)
+    axes.legend(loc="upper right", frameon=False)
     return _png(figure)
 
 

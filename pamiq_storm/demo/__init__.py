@@ -15,7 +15,7 @@ from pamiq_storm.demo import report, stages
 from pamiq_storm.demo.report import Findings
 from pamiq_storm.demo.sizes import choose_sizes
 from pamiq_storm.demo.text import standard_library
-from pamiq_storm.results import Results, collect, write_atomically
+from pamiq_storm.results import Results, collect, write_together
 
 STARTING_LINK = devices.Link(1e9, 1e9)
 ARMS = 4
@@ -101,9 +101,8 @@ def _write(out: Path, results: Results, findings: Findings, console: Console) ->
         made["memory.png"] = memory_figure(findings.comparison.lines, findings.setting.sizes.memory_limit_bytes, title)
     except PlottingError as error:
         console.line(f"no memory.png: {error}")
-    for name, content in made.items():
-        write_atomically(out / name, content)
-        console.line(f"wrote {out / name}")
+    write_together(out, made)
+    console.line(f"wrote {' and '.join(str(out / name) for name in made)}")
 
 
 def _check_writable(out: Path) -> None:
