@@ -144,5 +144,5 @@ def convert(model: nn.Module) -> nn.Module:
     for index, layer in enumerate(layers):
         if type(layer) is nn.Linear:
             layer.__class__ = StormLayer
-            layer.layer_id = index
+            layer.__dict__["layer_id"] = index
     return model

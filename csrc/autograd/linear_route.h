@@ -7,8 +7,8 @@ namespace storm {
 // at::linear is one of three products, chosen from the layout of its input, and autograd transposes
 // the operands of the gradients' products by layout too. Products that are equal on paper differ in
 // the last bit. A layer that promises the gradients of nn.Linear therefore finds out which road
-// torch takes and takes the same one. `tests/nn/test_bitwise.py` compares the two over layouts, so
-// that a torch that chooses otherwise is noticed.
+// torch takes and takes the same one. `tests/nn/test_linear_bitwise.py` compares the two over
+// layouts, so that a torch that chooses otherwise is noticed.
 class LinearRoute {
  public:
   // Shapes must fit; the weight's requires_grad counts, because torch copies rather than batches

@@ -1,7 +1,7 @@
 """On an accelerator the layers' activations leave the device; each fault of the first prototype has its test here."""
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -148,7 +148,7 @@ def test_second_derivatives_pass_through_an_offloaded_input(device: str) -> None
     x = torch.randn(512, 64)
     weight = torch.randn(8, 64)
 
-    def second(call: object, device: str) -> torch.Tensor:
+    def second(call: Callable[..., torch.Tensor], device: str) -> torch.Tensor:
         data, w = x.to(device).requires_grad_(), weight.to(device).requires_grad_()
         y = call((data * 2).sin(), w)  # not a leaf, so that it is offloaded
         (grad,) = torch.autograd.grad(y.square().sum(), [w], create_graph=True)

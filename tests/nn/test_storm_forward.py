@@ -14,11 +14,11 @@ storm_forward = torch.ops.pamiq_storm.storm_forward
 
 
 def leaves(
-    *shape: int, dtype: torch.dtype = torch.float64, bias: bool = True, out: int = 3
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+    *shape: int, dtype: torch.dtype = torch.float64, out: int = 3
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     x = torch.randn(*shape, dtype=dtype, requires_grad=True)
     weight = torch.randn(out, shape[-1], dtype=dtype, requires_grad=True)
-    return x, weight, torch.randn(out, dtype=dtype, requires_grad=True) if bias else None
+    return x, weight, torch.randn(out, dtype=dtype, requires_grad=True)
 
 
 SHAPES = [(4,), (2, 4), (2, 3, 4), (2, 1, 3, 4)]
@@ -28,7 +28,7 @@ SHAPES = [(4,), (2, 4), (2, 3, 4), (2, 1, 3, 4)]
 @pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_first_and_second_derivatives_are_right(shape: tuple[int, ...], bias: bool, dtype: torch.dtype) -> None:
-    arguments = leaves(*shape, dtype=dtype, bias=bias)
+    arguments = leaves(*shape, dtype=dtype)[: 3 if bias else 2]
     assert gradcheck(storm_forward, arguments)
     assert gradgradcheck(storm_forward, arguments)
 
@@ -43,9 +43,9 @@ def test_derivatives_are_right_for_inputs_that_are_not_contiguous() -> None:
 @pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
 @pytest.mark.parametrize("shape", [*SHAPES, (0, 4)], ids=str)
 def test_the_operator_passes_torchs_own_checks(shape: tuple[int, ...], bias: bool) -> None:
-    arguments = leaves(*shape, dtype=torch.float32, bias=bias)
+    arguments = leaves(*shape, dtype=torch.float32)[: 3 if bias else 2]
     torch.library.opcheck(storm_forward, arguments)
-    torch.library.opcheck(storm_forward, [a if a is None else a.detach() for a in arguments])
+    torch.library.opcheck(storm_forward, tuple(argument.detach() for argument in arguments))
 
 
 def test_the_operator_passes_torchs_own_checks_when_not_contiguous_or_frozen() -> None:
@@ -130,9 +130,7 @@ def test_autocast_computes_in_low_precision_as_linear_does() -> None:
 
 
 def test_autocast_casts_on_the_accelerator_too(device: str) -> None:
-    x, weight, bias = (
-        t.detach().to(device).requires_grad_() for t in leaves(5, 4, dtype=torch.float32) if t is not None
-    )
+    x, weight, bias = (t.detach().to(device).requires_grad_() for t in leaves(5, 4, dtype=torch.float32))
     with torch.autocast(device, torch.bfloat16):
         y, expected = storm_forward(x, weight, bias), F.linear(x, weight, bias)
     assert y.dtype == torch.bfloat16
@@ -140,7 +138,7 @@ def test_autocast_casts_on_the_accelerator_too(device: str) -> None:
 
 
 def test_torch_func_transforms_see_torchs_linear() -> None:
-    x, weight, bias = (t.detach() for t in leaves(5, 4) if t is not None)
+    x, weight, bias = (t.detach() for t in leaves(5, 4))
 
     def gradients(linear: Callable[..., torch.Tensor]) -> torch.Tensor:
         return torch.func.grad(lambda w: linear(x, w, bias).sin().sum())(weight)
@@ -159,7 +157,9 @@ def test_torch_func_transforms_see_torchs_linear() -> None:
 def test_after_a_transform_the_operator_differentiates_itself_again() -> None:
     x, weight, bias = leaves(5, 4)
     torch.func.grad(lambda w: storm_forward(x.detach(), w, None).sum())(weight.detach())
-    assert "StormForwardFunction" in storm_forward(x, weight, bias).grad_fn.name()
+    node = storm_forward(x, weight, bias).grad_fn
+    assert node is not None
+    assert "StormForwardFunction" in node.name()
 
 
 def test_forward_mode_derivatives_are_torchs() -> None:
@@ -170,6 +170,8 @@ def test_forward_mode_derivatives_are_torchs() -> None:
             torch.autograd.forward_ad.unpack_dual(linear(dual, weight, bias)).tangent
             for linear in (storm_forward, F.linear)
         )
+    assert ours is not None
+    assert torchs is not None
     assert torch.equal(ours, torchs)
 
 
@@ -181,7 +183,7 @@ def test_nested_tensors_are_left_to_torch() -> None:
         assert torch.equal(mine, theirs)
 
 
-def saved_shapes(*arguments: torch.Tensor | None) -> list[tuple[int, ...]]:
+def saved_shapes(*arguments: torch.Tensor) -> list[tuple[int, ...]]:
     saved: list[tuple[int, ...]] = []
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:
@@ -195,7 +197,6 @@ def saved_shapes(*arguments: torch.Tensor | None) -> list[tuple[int, ...]]:
 
 def test_only_what_some_gradient_needs_is_saved() -> None:
     x, weight, bias = leaves(5, 4)
-    assert bias is not None
     assert saved_shapes(x, weight, bias) == [(5, 4), (3, 4)]
     assert saved_shapes(x, weight.detach(), bias) == [(3, 4)]
     assert saved_shapes(x.detach(), weight, bias) == [(5, 4)]
@@ -208,9 +209,11 @@ def test_only_what_some_gradient_needs_is_saved() -> None:
 def test_only_the_gradients_asked_for_are_computed() -> None:
     x, weight, bias = leaves(5, 4)
     y = storm_forward(x, weight, bias).sum()
-    with torch.utils._python_dispatch._disable_current_modes(), torch.profiler.profile() as profile:
+    with torch.profiler.profile() as profile:
         torch.autograd.grad(y, [bias])
-    assert not [event for event in profile.events() if event.name == "aten::mm"]
+    names = [event.key for event in profile.key_averages()]
+    assert "aten::sum" in names
+    assert "aten::mm" not in names
 
 
 def test_the_output_is_fresh() -> None:
