@@ -34,7 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     from pamiq_storm.bench.registry import SUITES
 
-    parser = argparse.ArgumentParser(prog="python -m pamiq_storm", description="Train what does not fit, and measure it.")
+    parser = argparse.ArgumentParser(
+        prog="python -m pamiq_storm", description="Train what does not fit, and measure it."
+    )
     parser.add_argument("--debug", action="store_true", help="show where an error came from")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 

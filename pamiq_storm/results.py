@@ -156,6 +156,22 @@ def write_atomically(path: Path, content: bytes) -> None:
         raise
 
 
+def write_together(folder: Path, contents: Mapping[str, bytes]) -> None:
+    """Writes all files into `folder` or, on any failure, none: those written so far and a new folder are removed."""
+    new = not folder.exists()
+    written: list[Path] = []
+    try:
+        for name, content in contents.items():
+            written.append(folder / name)
+            write_atomically(written[-1], content)
+    except BaseException:
+        for path in written:
+            path.unlink(missing_ok=True)
+        if new and folder.exists():
+            folder.rmdir()
+        raise
+
+
 def _git(folder: Path, *arguments: str) -> str | None:
     try:
         done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=10, check=True)

@@ -10,6 +10,7 @@ from pamiq_storm.bench.timeline import MemoryLine
 from pamiq_storm.results import HookRow, Results
 
 COLOURS = {"none": "#6b7280", "save_on_cpu": "#d97706", "checkpoint": "#2563eb", "storm": "#be123c"}
+DIRECTIONS = [("forward", "added_forward_us", 0.2, "#2563eb"), ("backward", "added_backward_us", -0.2, "#93c5fd")]
 MIB = 1 << 20
 
 
@@ -27,13 +28,15 @@ def memory_figure(lines: Sequence[MemoryLine], limit_bytes: int, title: str) -> 
         turn = min(range(len(line.time_ms)), key=lambda i: abs(line.time_ms[i] - line.turn_ms))
         axes.plot(line.time_ms[turn], heights[turn], "o", color=colour, markersize=5)
     axes.axhline(limit_bytes / MIB, color="black", linestyle="--", linewidth=1)
-    axes.annotate("memory limit", (1.0, limit_bytes / MIB), xycoords=("axes fraction", "data"), ha="right", va="bottom")
+    axes.annotate(
+        "memory limit ", (1.0, limit_bytes / MIB), xycoords=("axes fraction", "data"), ha="right", va="bottom"
+    )
     axes.set_xlabel("time of the device in one step, ms (dot: backward begins)")
     axes.set_ylabel("allocated device memory, MiB")
     axes.set_ylim(bottom=0)
     axes.set_xlim(left=0)
     axes.set_title(title)
-    axes.legend(loc="upper right", bbox_to_anchor=(1.0, 0.93), frameon=False)
+    axes.legend(loc="upper right", frameon=False)
     return _png(figure)
 
 
@@ -51,9 +54,10 @@ def plot(results: Results) -> bytes:
     for axes, case in zip(panels if len(cases) > 1 else [panels], cases, strict=True):
         shown = [row for row in rows if row.case == case and row.hook != "none"]
         places = range(len(shown))
-        axes.barh(places, [row.added_forward_us for row in shown], label="forward", color="#2563eb")
-        lefts = [max(row.added_forward_us, 0.0) for row in shown]
-        axes.barh(places, [row.added_backward_us for row in shown], left=lefts, label="backward", color="#93c5fd")
+        for label, key, shift, colour in DIRECTIONS:
+            widths = [getattr(row, key) for row in shown]
+            axes.barh([place + shift for place in places], widths, 0.4, label=label, color=colour)
+        axes.axvline(0, color="black", linewidth=0.8)
         axes.set_yticks(list(places), [row.hook for row in shown])
         axes.set_title(case)
         axes.set_xlabel("added host time per saved tensor, us")

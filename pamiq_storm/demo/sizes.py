@@ -40,8 +40,8 @@ GIB = 1 << 30
 SIMULATED = DemoSizes(
     model=GPTSizes(context=256, layers=6, width=192, heads=4),
     batch=8,
-    memory_limit_bytes=128 * MIB,
-    train_steps=20,
+    memory_limit_bytes=112 * MIB,
+    train_steps=16,
     identity_batch=2,
     identity_steps=20,
     rounds=5,

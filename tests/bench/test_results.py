@@ -7,7 +7,16 @@ from typing import Any
 
 import pytest
 
-from pamiq_storm.results import HookRow, OffloadRow, Results, ResultsError, collect, source_commit, write_atomically
+from pamiq_storm.results import (
+    HookRow,
+    OffloadRow,
+    Results,
+    ResultsError,
+    collect,
+    source_commit,
+    write_atomically,
+    write_together,
+)
 
 HOOK = HookRow("none", "kept", 1.5, 0.5, 0.0, 0.0, 100)
 OFFLOAD = OffloadRow(
@@ -96,6 +105,22 @@ def test_a_failed_write_keeps_the_old_file_and_leaves_no_other(tmp_path: Path, m
         write_atomically(path, b"new")
     assert [p.name for p in tmp_path.iterdir()] == ["r.json"]
     assert path.read_bytes() == b"old"
+
+
+def test_files_are_written_together_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_together(tmp_path / "whole", {"a": b"1", "b": b"2"})
+    assert (tmp_path / "whole" / "b").read_bytes() == b"2"
+    original = Path.replace
+
+    def interrupted_at_b(path: Path, target: Path) -> Path:
+        if target.name == "b":
+            raise KeyboardInterrupt
+        return original(path, target)
+
+    monkeypatch.setattr(Path, "replace", interrupted_at_b)
+    with pytest.raises(KeyboardInterrupt):
+        write_together(tmp_path / "broken", {"a": b"1", "b": b"2"})
+    assert not (tmp_path / "broken").exists()
 
 
 def test_the_file_is_json_for_everyone(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The README is code: its Python runs in order, its commands exist, its links lead somewhere."""
 
+import os
 import re
 import shlex
 import subprocess
@@ -8,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+import pamiq_storm
+
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "README.md").read_text()
 BLOCKS: list[tuple[str, str]] = re.findall(r"^```(\w*)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
@@ -15,6 +18,9 @@ NOT_RUN = ("git clone ", "cd ", "pip install ", "python -m pip install ", "STORM
 """Commands of somebody else's, or that change the machine."""
 
 TORCH_OWN = "OutOfMemoryError"
+
+HERE = os.environ | {"PYTHONPATH": str(Path(pamiq_storm.__file__).parents[1])}
+"""For a package that is built in place and not installed."""
 
 
 def commands() -> list[str]:
@@ -33,7 +39,7 @@ def test_it_is_short() -> None:
 def test_the_python_runs_from_top_to_bottom(tmp_path: Path) -> None:
     script = tmp_path / "readme.py"
     script.write_text("\n".join(block for kind, block in BLOCKS if kind == "python"))
-    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=100, cwd=tmp_path)
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=100, cwd=tmp_path, env=HERE)
     assert done.returncode == 0, done.stderr
 
 
@@ -53,7 +59,7 @@ def test_commands_run(command: str, tmp_path: Path) -> None:
     words = [sys.executable, *shlex.split(command)[1:]]
     if "info" not in words:
         words.append("--quick")
-    done = subprocess.run(words, capture_output=True, text=True, timeout=110, cwd=tmp_path)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=110, cwd=tmp_path, env=HERE)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
