@@ -91,9 +91,9 @@ def enable(
         return
     _native = _sim
     # torch's Python side has the name to learn too: it patches repr and the profiler.
-    torch.utils.rename_privateuse1_backend("sim")
+    torch.utils.rename_privateuse1_backend("sim")  # pyright: ignore[reportPrivateImportUsage]
     torch._register_device_module("sim", _device_module())
-    torch.utils.generate_methods_for_privateuse1_backend(
+    torch.utils.generate_methods_for_privateuse1_backend(  # pyright: ignore[reportPrivateImportUsage]
         for_tensor=True, for_module=True, for_packed_sequence=True, for_storage=True
     )
     atexit.register(_sim.shutdown)

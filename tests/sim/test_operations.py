@@ -36,19 +36,13 @@ OPERATIONS = {
     "stack": lambda x, i: torch.stack([x, x + 1], 1),
     "split": lambda x, i: x.split([2, 4])[1] + x.chunk(2, 1)[0][2:].repeat(1, 2),
     "unbind": lambda x, i: sum(x.unbind(1)),
-    "views": lambda x, i: (
-        x.view(2, 3, 8).transpose(0, 2).reshape(-1, 6).unsqueeze(0).expand(3, -1, -1)
-    ),
+    "views": lambda x, i: x.view(2, 3, 8).transpose(0, 2).reshape(-1, 6).unsqueeze(0).expand(3, -1, -1),
     "unfold": lambda x, i: x.unfold(1, 3, 2),
     "roll and flip": lambda x, i: x.roll(2, 1).flip(0),
     "pad": lambda x, i: F.pad(x, (1, 2), value=3.0),
     "tril": lambda x, i: x.tril() + x.triu(1),
-    "reductions": lambda x, i: torch.stack(
-        [x.sum(), x.mean(), x.std(), x.var(), x.norm(), x.amax()]
-    ),
-    "reductions by row": lambda x, i: (
-        x.sum(1) + x.mean(1) + x.prod(1) + x.logsumexp(1) + x.norm(dim=1)
-    ),
+    "reductions": lambda x, i: torch.stack([x.sum(), x.mean(), x.std(), x.var(), x.norm(), x.amax()]),
+    "reductions by row": lambda x, i: x.sum(1) + x.mean(1) + x.prod(1) + x.logsumexp(1) + x.norm(dim=1),
     "extremes": lambda x, i: x.max(1).values + x.min(1).values + x.argmax(1) + x.argmin(1),
     "any all": lambda x, i: torch.stack([(x > 0).any(), (x > 9).all()]),
     "cumsum": lambda x, i: x.cumsum(1) + x.cumprod(0),
@@ -56,19 +50,13 @@ OPERATIONS = {
     "topk": lambda x, i: x.topk(3, 1).indices,
     "matrix products": lambda x, i: x @ x.T @ x + torch.einsum("ij,kj->ik", x, x) @ x,
     "batched product": lambda x, i: torch.bmm(x.view(2, 3, 8), x.view(2, 8, 3)),
-    "baddbmm": lambda x, i: torch.baddbmm(
-        x.view(2, 3, 8)[..., :3], x.view(2, 3, 8), x.view(2, 8, 3)
-    ),
+    "baddbmm": lambda x, i: torch.baddbmm(x.view(2, 3, 8)[..., :3], x.view(2, 3, 8), x.view(2, 8, 3)),
     "matrix by vector": lambda x, i: x.mv(x[0]) + x @ x[1] + x[0].dot(x[1]),
     "outer": lambda x, i: torch.outer(x[0], x[1]),
     "softmax": lambda x, i: x.softmax(1) + x.log_softmax(0),
-    "transcendental": lambda x, i: (
-        x.exp() + x.sin() + x.tanh() + x.abs().log1p() + x.erf() + x.abs().rsqrt()
-    ),
+    "transcendental": lambda x, i: x.exp() + x.sin() + x.tanh() + x.abs().log1p() + x.erf() + x.abs().rsqrt(),
     "rounding": lambda x, i: x.floor() + x.ceil() + x.round() + x.trunc() + x.sign(),
-    "casts": lambda x, i: (
-        x.half().float() + x.to(torch.bfloat16).double() + x.int().to(torch.float64)
-    ),
+    "casts": lambda x, i: x.half().float() + x.to(torch.bfloat16).double() + x.int().to(torch.float64),
     "one hot": lambda x, i: F.one_hot(i, 6),
     "embedding bag": lambda x, i: F.embedding_bag(i[None], x, mode="mean"),
     "cross entropy": lambda x, i: F.cross_entropy(x, i, label_smoothing=0.1, ignore_index=2),
@@ -80,9 +68,7 @@ OPERATIONS = {
     "cdist": lambda x, i: torch.cdist(x, x + 1),
     "interpolate": lambda x, i: F.interpolate(x[None, None], scale_factor=2, mode="bilinear"),
     "lerp": lambda x, i: torch.lerp(x, x + 1, 0.3) + torch.addcmul(x, x, x, value=2),
-    "linspace": lambda x, i: (
-        torch.linspace(0, 1, 5, device=x.device) + torch.arange(5, device=x.device)
-    ),
+    "linspace": lambda x, i: torch.linspace(0, 1, 5, device=x.device) + torch.arange(5, device=x.device),
     "eye": lambda x, i: torch.eye(6, device=x.device) @ x + torch.full((8,), 2.0, device=x.device),
     "out": lambda x, i: torch.add(x, 1, out=torch.empty(0, device=x.device)),
     "sized out": lambda x, i: torch.mul(x, 3, out=torch.empty(6, 8, device=x.device)),

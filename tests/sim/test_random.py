@@ -75,9 +75,7 @@ def test_dropout_keeps_the_expected_share_and_scales_it():
 
 @pytest.mark.parametrize("reentrant", [False, True])
 def test_checkpoint_recomputes_dropout_bit_for_bit(reentrant):
-    block = nn.Sequential(nn.Linear(16, 16), nn.Dropout(0.5), nn.GELU(), nn.Linear(16, 16)).to(
-        "sim"
-    )
+    block = nn.Sequential(nn.Linear(16, 16), nn.Dropout(0.5), nn.GELU(), nn.Linear(16, 16)).to("sim")
     x = torch.randn(8, 16, device="sim", requires_grad=True)
     results = []
     for use_checkpoint in (False, True):
@@ -87,7 +85,5 @@ def test_checkpoint_recomputes_dropout_bit_for_bit(reentrant):
         out = checkpoint(block, x, use_reentrant=reentrant) if use_checkpoint else block(x)
         torch.randn(3, device="sim")  # moves the state on before backward
         out.square().sum().backward()
-        results.append(
-            [out.detach().cpu(), x.grad.cpu()] + [p.grad.cpu() for p in block.parameters()]
-        )
+        results.append([out.detach().cpu(), x.grad.cpu()] + [p.grad.cpu() for p in block.parameters()])
     assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))

@@ -172,9 +172,7 @@ def test_a_kernels_error_surfaces_at_the_next_synchronisation(stream):
     torch.index_select(table, 0, index.clamp(max=3))  # its shape is known from here on
     torch.accelerator.synchronize()
     torch.index_select(table, 0, index)
-    with pytest.raises(
-        RuntimeError, match=r"sim: kernel aten::index_select failed: .*out of range"
-    ):
+    with pytest.raises(RuntimeError, match=r"sim: kernel aten::index_select failed: .*out of range"):
         torch.accelerator.synchronize()
     assert (table + 1).sum().item() == 16  # the device goes on
 
