@@ -120,9 +120,9 @@ def test_zero_dimensional_host_tensors_are_taken_by_value(sim):
 
 
 def test_mixing_devices_is_refused_by_name():
-    with pytest.raises(RuntimeError, match="same device|expects all tensors on sim:0"):
+    with pytest.raises(RuntimeError, match=r"same device|expects all tensors on sim:0"):
         torch.mm(torch.ones(2, 2, device="sim"), torch.ones(2, 2))
-    with pytest.raises(RuntimeError, match="same device|expects all tensors on sim:0"):
+    with pytest.raises(RuntimeError, match=r"same device|expects all tensors on sim:0"):
         torch.ones(2, device="sim") + torch.ones(2)
 
 
