@@ -79,7 +79,7 @@ class CudaHardware:
         return None
 
     def peak_pinned_bytes(self) -> int:
-        return int(torch.cuda.host_memory_stats().get("allocated_bytes.peak", 0))
+        return int(torch.cuda.host_memory_stats()["allocated_bytes.peak"])
 
     def reset_peaks(self) -> None:
         torch.accelerator.reset_peak_memory_stats()

@@ -34,6 +34,8 @@ def run(out: Path, device: str, quick: bool, seed: int, console: Console) -> int
     _check_writable(out)
     torch.set_num_threads(1)  # the simulated device computes on one core; the host's work must not take the other
     hardware = devices.choose(device, STARTING_LINK)
+    if not hardware.simulated:
+        _make_deterministic()
     sizes = choose_sizes(hardware.simulated, quick)
     setting = stages.Setting(hardware, sizes, standard_library(sizes.text_bytes), seed)
     label = f"{hardware.device.type} ({hardware.profile})"
@@ -53,6 +55,13 @@ def run(out: Path, device: str, quick: bool, seed: int, console: Console) -> int
     for name in failed:
         console.line(f"FAILED: {name}")
     return 1 if failed else 0
+
+
+def _make_deterministic() -> None:
+    """Some CUDA kernels add in any order: two runs would differ in the last bit with no offloading at all."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False
 
 
 def _measure(setting: stages.Setting, console: Console) -> Findings:
