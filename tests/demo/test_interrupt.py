@@ -11,6 +11,11 @@ import pytest
 PATIENCE_S = 20
 
 
+def _as_on_a_terminal() -> None:
+    """A job that a shell runs in the background ignores SIGINT, and so would its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("part", ["1. Without", "2. The same", "3. Bits", "4. Arms"])
 def test_ctrl_c_leaves_no_file_and_no_process(part: str, tmp_path: Path) -> None:
     command = [
@@ -24,7 +29,9 @@ def test_ctrl_c_leaves_no_file_and_no_process(part: str, tmp_path: Path) -> None
         "--out",
         str(tmp_path / "out"),
     ]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=_as_on_a_terminal
+    )
     try:
         assert process.stdout is not None
         for line in process.stdout:
