@@ -17,6 +17,7 @@ def run(arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory() as folder:
         status = main(["demo", "--out", folder, *arguments])
         if status == 0:
+            (HERE / "results").mkdir(exist_ok=True)
             shutil.copyfile(Path(folder, "results.json"), HERE / "results" / "demo.json")
             shutil.copyfile(Path(folder, "memory.png"), HERE.parent / "docs" / "memory.png")
             print(figures_table(Results.read(HERE / "results" / "demo.json")))
