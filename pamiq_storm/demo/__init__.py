@@ -61,7 +61,7 @@ def _make_deterministic() -> None:
     """Some CUDA kernels add in any order: two runs would differ in the last bit with no offloading at all."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _measure(setting: stages.Setting, console: Console) -> Findings:
