@@ -79,8 +79,8 @@ class offload:  # noqa: N801  (read as a verb, like torch.no_grad)
             _autograd._push_saved_tensors_default_hooks(*pair)
         except RuntimeError as error:
             raise RuntimeError(
-                f"offload cannot be entered where torch has saved-tensor hooks disabled: {error} Enter it outside, around "
-                "code that autograd differentiates."
+                f"offload cannot be entered where torch has saved-tensor hooks disabled: {error} Enter it outside, "
+                "around code that autograd differentiates."
             ) from None
         self._stack().append(pair)
         return self

@@ -96,7 +96,7 @@ class trace:  # noqa: N801  (read as a verb, like offload)
             self.save(self._path)
 
     def save(self, path: str | Path) -> None:
-        """Write the trace for Perfetto (the Trace Event Format, JSON): a lane per stream, and the host memory in use."""
+        """Write the trace for Perfetto (Trace Event Format, JSON): a lane per stream, and the host memory in use."""
         lanes = sorted({event.lane for event in self.events}, key=lambda lane: (not lane.startswith("compute"), lane))
         rows: list[dict[str, Any]] = [_meta("process_name", 0, "pamiq_storm")]
         for number, lane in enumerate(lanes):

@@ -44,13 +44,15 @@ def test_each_copy_is_recorded_with_module_tensor_and_bytes(device: str) -> None
     out = [event for event in copies if event.lane == "D2H"]
     back = [event for event in copies if event.lane == "H2D"]
     assert stats.offloaded_tensors == 4
-    assert len(out) == stats.offloaded_tensors and sum(e.bytes for e in out) == stats.offloaded_bytes
-    assert len(back) == stats.fetched_tensors and sum(e.bytes for e in back) == stats.fetched_bytes
+    assert len(out) == stats.offloaded_tensors
+    assert sum(e.bytes for e in out) == stats.offloaded_bytes
+    assert len(back) == stats.fetched_tensors
+    assert sum(e.bytes for e in back) == stats.fetched_bytes
     # `sin` and `cos` are Network's own; each Linear saves its input. The second one's input is what `sin` gave.
     assert Counter(e.module for e in out) == {"Network": 2, "first": 1, "second": 1}
     assert {e.tensor for e in out} == {"Float[128, 64]"}
     assert Counter(e.id for e in out) == Counter(e.id for e in back)
-    assert all(0 <= e.begin and 0 <= e.seconds and e.begin + e.seconds <= recorded.seconds for e in recorded.events)
+    assert all(e.begin >= 0 and e.seconds >= 0 and e.begin + e.seconds <= recorded.seconds for e in recorded.events)
 
 
 def test_a_copy_back_comes_after_its_copy_out(device: str) -> None:
@@ -77,9 +79,8 @@ def test_prefetched_bytes_are_arriving(device: str) -> None:
     model = Network().to(device)
     with storm:
         loss = model((torch.randn(128, 64).to(device) * 1.0).requires_grad_())
-    with trace(model) as recorded:
-        with sim.hold(storm.system.streams[1]):
-            loss.backward()
+    with trace(model) as recorded, sim.hold(storm.system.streams[1]):
+        loss.backward()
     assert {"stall: arriving"} <= {e.name for e in recorded.events}
 
 
@@ -125,7 +126,8 @@ def test_the_file_is_what_perfetto_reads(device: str, tmp_path: Path) -> None:
     assert len(spans) == len(recorded.events)
     assert all({"ts", "dur", "pid", "tid", "name"} <= row.keys() for row in spans)
     out = next(row for row in spans if row["name"] == "offload second")
-    assert out["args"]["bytes"] == 128 * 64 * 4 and out["args"]["tensor"] == "Float[128, 64]"
+    assert out["args"]["bytes"] == 128 * 64 * 4
+    assert out["args"]["tensor"] == "Float[128, 64]"
     levels = [row["args"]["bytes"] for row in rows if row["ph"] == "C"]
     assert max(levels) == 4 * 128 * 64 * 4
 
@@ -166,9 +168,8 @@ def test_an_exception_in_forward_leaves_the_labels_right(device: str) -> None:
 
 
 def test_only_one_trace_at_a_time() -> None:
-    with trace():
-        with pytest.raises(RuntimeError, match="traced already"):
-            trace().__enter__()
+    with trace(), pytest.raises(RuntimeError, match="traced already"):
+        trace().__enter__()
     with trace():
         pass
 
