@@ -137,7 +137,6 @@ def _shut_down() -> None:
     with _lock:
         _systems.clear()
     _C.release_default_contexts()
-    _C.release_default_systems()
 
 
 os.register_at_fork(after_in_child=_C.after_fork_in_child)

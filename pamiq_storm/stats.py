@@ -27,7 +27,7 @@ class OffloadStats:
     late_fetches: int = 0  # asked for before their copy back had been started
     prefetch_refusals: int = 0  # copies back that had to wait for device memory
     stall_seconds: float = 0.0  # compute stood still for copies; 0 unless measure_stalls
-    kept_parameter_tensors: int = 0  # parameters, buffers, leaves that require grad
+    kept_parameter_tensors: int = 0  # parameters, buffers, leaves that require grad, autocast's copies of them
     kept_parameter_bytes: int = 0
     kept_small_tensors: int = 0  # below min_bytes
     kept_small_bytes: int = 0

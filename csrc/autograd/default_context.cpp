@@ -25,17 +25,18 @@ Contexts& contexts() {
 
 std::shared_ptr<OffloadContext> default_context(c10::Device device) {
   if (!at::isAccelerator(device.type())) return nullptr;
-  auto system = StormSystem::default_for(device);
-  if (!system) return nullptr;
-  std::shared_ptr<OffloadContext> stale;  // its end may free device memory: not under the lock
   auto& all = contexts();
-  std::lock_guard lock(all.mutex);
-  auto& context = all.by_device[{device.type(), device.index()}];
-  if (!context || context->system() != system) {
-    stale = std::move(context);
-    context = std::make_shared<OffloadContext>(std::move(system), std::vector<at::Tensor>{});
+  const Key key{device.type(), device.index()};
+  {
+    std::lock_guard lock(all.mutex);
+    auto found = all.by_device.find(key);
+    if (found != all.by_device.end()) return found->second;
   }
-  return context;
+  // Asks the device: not under the lock.
+  auto made = std::make_shared<OffloadContext>(
+      std::make_shared<StormSystem>(device, OffloadConfig{}), std::vector<at::Tensor>{});
+  std::lock_guard lock(all.mutex);
+  return all.by_device.emplace(key, std::move(made)).first->second;
 }
 
 std::shared_ptr<OffloadContext> default_context_for(const at::Tensor& tensor) {

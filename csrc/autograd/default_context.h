@@ -5,9 +5,9 @@
 
 namespace storm {
 
-// The context of `device` for layers outside any `with offload(...)`, on
-// StormSystem::default_for(device); made at first use. Null where there is nothing to leave: the
-// CPU, and devices torch does not count as accelerators.
+// The context of `device` for layers outside any `with offload(...)`, with a system of default
+// configuration; made at first use. Null where there is nothing to leave: the CPU, and devices
+// torch does not count as accelerators.
 std::shared_ptr<OffloadContext> default_context(c10::Device device);
 
 // The one for what is about to be computed from `tensor`. Null, which an OffloadScope takes for "no
@@ -15,7 +15,7 @@ std::shared_ptr<OffloadContext> default_context(c10::Device device);
 // tensors that only trace.
 std::shared_ptr<OffloadContext> default_context_for(const at::Tensor& tensor);
 
-// Forgets them. Their systems are released by StormSystem::release_defaults().
+// Forgets them, and with them their systems.
 void release_default_contexts();
 
 }  // namespace storm

@@ -7,8 +7,8 @@
 namespace storm {
 
 // A point in a stream's order. Move-only; always recorded exactly once, so "which recording?" never
-// arises. Safe to destroy at any time: after process exit has begun the handle is abandoned, not
-// destroyed.
+// arises. Safe to destroy at any time: the device's handle is kept for the next record, and
+// abandoned after process exit has begun.
 class Event {
  public:
   enum class Timing { no, yes };
@@ -25,11 +25,11 @@ class Event {
   double seconds_since(const Event& earlier) const;  // both with Timing::yes and done
 
  private:
-  struct Abandon {
+  struct Recycle {
     void operator()(c10::Event* event) const noexcept;
   };
-  explicit Event(std::unique_ptr<c10::Event, Abandon> event) : event_(std::move(event)) {}
-  std::unique_ptr<c10::Event, Abandon> event_;
+  explicit Event(std::unique_ptr<c10::Event, Recycle> event) : event_(std::move(event)) {}
+  std::unique_ptr<c10::Event, Recycle> event_;
 };
 
 using EventRef = std::shared_ptr<const Event>;

@@ -17,7 +17,7 @@ std::shared_ptr<OffloadedActivation> offload_activation_to_cpu(const at::Tensor&
   TORCH_CHECK_VALUE(KeepRules::movable(activation, system.device()),
                     "offload_activation_to_cpu: only plain strided tensors can be moved, got ",
                     activation.toString());
-  const ByteRange range = moved_bytes(activation);
+  const ByteRange range = moved_bytes(activation.storage(), touched_bytes(activation));
   auto host = system.acquire_host(range.bytes());
   TORCH_CHECK(
       host, "offload_activation_to_cpu: ", format_bytes(range.bytes()),
@@ -25,7 +25,7 @@ std::shared_ptr<OffloadedActivation> offload_activation_to_cpu(const at::Tensor&
       " has no room with ", format_bytes(system.pool().stats().live_bytes), " in use: raise it");
   auto bytes =
       std::make_shared<OffloadedStorage>(system.transfers(), activation, range, std::move(*host));
-  auto tape = std::make_shared<Tape>(system.transfers(), /*prefetch_bytes=*/0);
+  auto tape = Tape::open(system.transfers(), /*prefetch_bytes=*/0);
   auto place = Tape::append(tape, bytes, /*first=*/true);
   return std::make_shared<OffloadedActivation>(
       layer_id, SavedTensor::offload(activation, bytes, std::move(place)));

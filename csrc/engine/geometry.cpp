@@ -25,9 +25,8 @@ ByteRange touched_bytes(const at::Tensor& tensor) {
   return {begin, begin + (last + 1) * item};
 }
 
-ByteRange moved_bytes(const at::Tensor& tensor) {
-  const ByteRange own = touched_bytes(tensor);
-  const size_t whole = tensor.storage().nbytes();
+ByteRange moved_bytes(const c10::Storage& storage, ByteRange own) {
+  const size_t whole = storage.nbytes();
   if (own.bytes() * 2 > whole) return {0, whole};
   return {round_down(own.begin, kGranule), std::min(round_up(own.end, kGranule), whole)};
 }

@@ -16,10 +16,10 @@ struct ByteRange {
 // The bytes a strided tensor touches, first to last. Empty tensors touch none.
 ByteRange touched_bytes(const at::Tensor& tensor);
 
-// The bytes worth moving for it: its own, grown to the allocator's granule so that alignment
-// survives the trip, and to the whole storage when it touches most of it (its siblings are then
-// likely to be saved as well).
-ByteRange moved_bytes(const at::Tensor& tensor);
+// The bytes worth moving for a tensor that touches `own`: these, grown to the allocator's granule
+// so that alignment survives the trip, and to the whole storage when it touches most of it (its
+// siblings are then likely to be saved as well).
+ByteRange moved_bytes(const c10::Storage& storage, ByteRange own);
 
 // A one-dimensional byte tensor over part of a storage.
 at::Tensor bytes_of(const c10::Storage& storage, ByteRange range);

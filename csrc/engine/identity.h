@@ -24,7 +24,6 @@ struct Identity {
     return storage._unsafe_get_target() == tensor.storage().unsafeGetStorageImpl() &&
            std::memcmp(&counter, &other, sizeof(void*)) == 0 && version == other.current_version();
   }
-  bool unchanged() const { return counter.current_version() == version; }
 
   c10::weak_intrusive_ptr<c10::StorageImpl> storage;
   c10::VariableVersion counter;

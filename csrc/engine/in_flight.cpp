@@ -55,8 +55,11 @@ void InFlight::let_go_finished() {
   }
 }
 
-void InFlight::let_go_all() {
-  let_go(take_front(0), /*wait=*/true);
+bool InFlight::let_go_all() {
+  auto items = take_front(0);
+  const bool any = !items.empty();
+  let_go(std::move(items), /*wait=*/true);
+  return any;
 }
 
 size_t InFlight::bytes() {

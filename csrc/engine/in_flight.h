@@ -24,8 +24,9 @@ class InFlight {
   // `home` is the stream whose order governs the storage's memory. Makes room first.
   void add(c10::Storage storage, size_t bytes, const c10::Stream& home, EventRef copied);
   void let_go_finished();
-  // Lets go of everything, telling streams to wait where copies still run.
-  void let_go_all();
+  // Lets go of everything, telling streams to wait where copies still run; false when that is
+  // nothing.
+  bool let_go_all();
 
   size_t bytes();
   void check_invariants();

@@ -1,6 +1,6 @@
 #include "engine/keep_rules.h"
 
-#include "engine/geometry.h"
+#include <torch/csrc/autograd/functions/accumulate_grad.h>
 
 namespace storm {
 namespace {
@@ -15,6 +15,15 @@ constexpr c10::DispatchKeySet kWrapped({
     c10::DispatchKey::Batched,
     c10::DispatchKey::ZeroTensor,
 });
+
+// The leaf that `tensor` is another dtype of, if it is: autocast's weights.
+at::Tensor cast_leaf(const at::TensorBase& tensor) {
+  const auto& cast = tensor.grad_fn();
+  if (!cast || cast->num_outputs() != 1 || cast->name() != "ToCopyBackward0") return {};
+  const auto* leaf =
+      dynamic_cast<torch::autograd::AccumulateGrad*>(cast->next_edge(0).function.get());
+  return leaf != nullptr ? leaf->variable : at::Tensor();
+}
 
 }  // namespace
 
@@ -35,18 +44,27 @@ bool KeepRules::movable(const at::Tensor& tensor, c10::Device device) {
          !tensor.is_inference() && !impl->has_symbolic_sizes_strides();
 }
 
-bool KeepRules::is_parameter(const at::Tensor& tensor) const {
-  if (skipped_.count(tensor.storage().unsafeGetStorageImpl()) > 0) return true;
-  if (!tensor.requires_grad()) return false;
-  if (tensor.is_leaf()) return true;
-  return tensor.is_view() && tensor._base().is_leaf() && tensor._base().requires_grad();
+bool KeepRules::skips(const at::Tensor& tensor) const {
+  return tensor.has_storage() && skipped_.count(tensor.storage().unsafeGetStorageImpl()) > 0;
 }
 
-std::optional<KeepReason> KeepRules::reason(const at::Tensor& tensor) const {
+// torch hands over what it saves detached: whose history it has, its base knows.
+bool KeepRules::is_parameter(const at::Tensor& tensor) const {
+  if (skips(tensor)) return true;
+  const at::TensorBase& base =
+      tensor.is_view() ? tensor._base() : static_cast<const at::TensorBase&>(tensor);
+  if (!base.requires_grad()) return false;
+  if (base.is_leaf()) return true;
+  const auto leaf = cast_leaf(base);
+  return leaf.defined() && (skips(leaf) || leaf.requires_grad());
+}
+
+std::optional<KeepReason> KeepRules::reason(const at::Tensor& tensor, ByteRange& own) const {
   if (!movable(tensor, device_)) return KeepReason::foreign;
   if (is_parameter(tensor)) return KeepReason::parameter;
   // A small view of large bytes is small only if moving it alone is.
-  if (touched_bytes(tensor).bytes() < min_bytes_) return KeepReason::small;
+  own = touched_bytes(tensor);
+  if (own.bytes() < min_bytes_) return KeepReason::small;
   return std::nullopt;
 }
 

@@ -5,6 +5,7 @@
 #include <unordered_set>
 #include <vector>
 
+#include "engine/geometry.h"
 #include "engine/stats.h"
 
 namespace storm {
@@ -15,12 +16,14 @@ class KeepRules {
  public:
   // `model` holds the parameters and buffers whose storages stay.
   KeepRules(c10::Device device, size_t min_bytes, const std::vector<at::Tensor>& model);
-  std::optional<KeepReason> reason(const at::Tensor& tensor) const;
+  // Nothing when the tensor may move; then `own` is what it touches.
+  std::optional<KeepReason> reason(const at::Tensor& tensor, ByteRange& own) const;
   // A plain strided tensor of `device`, nothing but its bytes.
   static bool movable(const at::Tensor& tensor, c10::Device device);
 
  private:
   bool is_parameter(const at::Tensor& tensor) const;
+  bool skips(const at::Tensor& tensor) const;
 
   c10::Device device_;
   size_t min_bytes_;

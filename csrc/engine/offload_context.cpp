@@ -17,7 +17,7 @@ std::shared_ptr<Tape> OffloadContext::open_tape() {
     forward_ = {};
   }
   if (!forward_.tape) {
-    forward_.tape = std::make_shared<Tape>(system_->transfers(), system_->config().prefetch_bytes);
+    forward_.tape = Tape::open(system_->transfers(), system_->config().prefetch_bytes);
   }
   return forward_.tape;
 }
@@ -34,17 +34,18 @@ SavedTensor OffloadContext::keep(const at::Tensor& tensor, KeepReason reason, Pl
 
 SavedTensor OffloadContext::save(const at::Tensor& tensor) {
   system_->check_open();
-  if (auto reason = rules_.reason(tensor)) return keep(tensor, *reason);
+  ByteRange own;
+  if (auto reason = rules_.reason(tensor, own)) return keep(tensor, *reason);
 
-  auto& counters = system_->transfers()->counters;
-  const ByteRange range = moved_bytes(tensor);
   const auto tape = open_tape();
-  if (auto bytes = tape->find(tensor, touched_bytes(tensor))) {
-    counters.share(touched_bytes(tensor).bytes());
-    return SavedTensor::offload(tensor, bytes, Tape::append(tape, bytes, /*first=*/false));
+  const auto known = tape->find(tensor, own);
+  if (known.bytes) {
+    system_->transfers()->counters.share(own.bytes());
+    return SavedTensor::offload(tensor, known.bytes,
+                                Tape::append(tape, known.bytes, /*first=*/false));
   }
-  if (tape->keeps(tensor))
-    return keep(tensor, KeepReason::last, Tape::append(tape, nullptr, false));
+  if (known.stays) return keep(tensor, KeepReason::last, Tape::append(tape, nullptr, false));
+  const ByteRange range = moved_bytes(tensor.storage(), own);
   if (is_last(range.bytes())) {
     tape->keep(tensor);
     return keep(tensor, KeepReason::last, Tape::append(tape, nullptr, false));

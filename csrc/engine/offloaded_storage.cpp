@@ -27,12 +27,8 @@ OffloadedStorage::OffloadedStorage(std::shared_ptr<Transfers> transfers, const a
 }
 
 OffloadedStorage::~OffloadedStorage() {
-  if (process_exiting()) {
-    if (resident_) resident_->storage.unsafeReleaseStorageImpl();
-    return;
-  }
+  if (process_exiting()) return;
   try {
-    drop_prefetched();
     transfers_->in_flight.let_go_finished();
     std::vector<EventRef> events = std::move(reads_);
     events.push_back(copied_);
@@ -77,20 +73,15 @@ std::optional<OffloadedStorage::Arrival> OffloadedStorage::lent_locked() const {
   return Arrival{c10::Storage(std::move(alive)), lent_arrived_ ? range_.begin : 0, lent_arrived_};
 }
 
-std::optional<OffloadedStorage::Arrival> OffloadedStorage::take_locked() {
-  if (!resident_) return lent_locked();
-  Arrival taken = *resident_;
-  lent_ = taken.storage.getWeakStorageImpl();
-  lent_arrived_ = taken.arrived;
-  if (--claims_ == 0) resident_.reset();
-  return taken;
-}
-
 std::optional<OffloadedStorage::Loan> OffloadedStorage::take_if_here(const c10::Stream& stream) {
   std::optional<Arrival> here;
   {
     std::lock_guard lock(mutex_);
-    here = take_locked();
+    here = resident_ ? resident_ : lent_locked();
+    if (here) {
+      lent_ = here->storage.getWeakStorageImpl();
+      lent_arrived_ = here->arrived;
+    }
   }
   if (!here) return std::nullopt;
   if (!here->arrived) transfers_->counters.give_back(range_.bytes());
@@ -108,39 +99,63 @@ OffloadedStorage::Loan OffloadedStorage::fetch(const c10::Stream& stream) {
   return lend(arrival, stream);
 }
 
-bool OffloadedStorage::claim() {
+Claim OffloadedStorage::claim(std::shared_ptr<OffloadedStorage> bytes) {
+  const size_t size = bytes->range_.bytes();
   {
-    std::lock_guard lock(mutex_);
-    const bool held = resident_.has_value();
-    if (!held) resident_ = lent_locked();
-    if (resident_) {
-      ++claims_;
-      return !held;
+    std::lock_guard lock(bytes->mutex_);
+    const bool held = bytes->resident_.has_value();
+    if (!held) bytes->resident_ = bytes->lent_locked();
+    if (bytes->resident_) {
+      ++bytes->claims_;
+      return Claim(std::move(bytes), held ? 0 : size);
     }
   }
-  std::optional<Arrival> arrival = bring_back();
+  const Arrival arrival = bytes->bring_back();
+  bool first = false;
   {
-    std::lock_guard lock(mutex_);
-    ++claims_;
-    if (!resident_) resident_.swap(arrival);
+    std::lock_guard lock(bytes->mutex_);
+    ++bytes->claims_;
+    first = !bytes->resident_;
+    if (first) bytes->resident_ = arrival;
   }
-  if (arrival) let_go(std::move(*arrival));  // another thread was faster
-  return true;
+  if (!first) bytes->let_go(arrival);  // another thread was faster
+  return Claim(std::move(bytes), first ? size : 0);
 }
 
 // Its memory is reused in home's order, so home must pass the copy that may still be filling it.
-void OffloadedStorage::let_go(Arrival arrival) {
+void OffloadedStorage::let_go(const Arrival& arrival) {
   if (arrival.arrived) arrival.arrived->block(home_);
 }
 
-void OffloadedStorage::drop_prefetched() {
-  std::optional<Arrival> dropped;
+void OffloadedStorage::end_claim(bool spent) noexcept {
+  std::optional<Arrival> unheld;  // freed when the lock is gone
   {
     std::lock_guard lock(mutex_);
-    dropped.swap(resident_);
-    claims_ = 0;
+    if (--claims_ > 0) return;
+    unheld.swap(resident_);
   }
-  if (dropped) let_go(std::move(*dropped));
+  if (process_exiting()) {
+    unheld->storage.unsafeReleaseStorageImpl();
+    return;
+  }
+  if (spent) return;  // who has the loan waits for the copy
+  try {
+    let_go(*unheld);
+  } catch (...) {  // a lost device: nothing runs any more
+  }
+}
+
+Claim& Claim::operator=(Claim&& other) noexcept {
+  std::swap(bytes_, other.bytes_);
+  std::swap(added_bytes_, other.added_bytes_);
+  return *this;
+}
+
+void Claim::end(bool spent) noexcept {
+  if (!bytes_) return;
+  bytes_->end_claim(spent);
+  bytes_.reset();
+  added_bytes_ = 0;
 }
 
 }  // namespace storm

@@ -14,6 +14,7 @@
 
 namespace storm {
 
+class Claim;
 class Transfers;
 
 // Note [The life of offloaded bytes]
@@ -42,15 +43,15 @@ class OffloadedStorage {
   std::optional<Loan> take_if_here(const c10::Stream& stream);
   // Brings the bytes back for `stream`, which waits for them. May throw OutOfMemoryError.
   Loan fetch(const c10::Stream& stream);
-  // Holds the bytes on the device for one more taker; starts the copy when they are away. False
-  // when another claim holds them anyway. May throw OutOfMemoryError.
-  bool claim();
-  void drop_prefetched();
+  // Holds `bytes` on the device for one more taker; starts the copy when they are away. May throw
+  // OutOfMemoryError.
+  static Claim claim(std::shared_ptr<OffloadedStorage> bytes);
 
   const Identity& identity() const { return identity_; }
   ByteRange range() const { return range_; }
 
  private:
+  friend class Claim;
   struct Arrival {
     c10::Storage storage;
     size_t begin;  // as in Loan
@@ -58,10 +59,10 @@ class OffloadedStorage {
         arrived;  // behind it the storage is filled; null: it is the original, filled all along
   };
   Arrival bring_back();
-  std::optional<Arrival> take_locked();
   std::optional<Arrival> lent_locked() const;
   Loan lend(const Arrival& arrival, const c10::Stream& stream);
-  void let_go(Arrival arrival);
+  void let_go(const Arrival& arrival);
+  void end_claim(bool spent) noexcept;
 
   const std::shared_ptr<Transfers> transfers_;
   const Identity identity_;
@@ -72,10 +73,33 @@ class OffloadedStorage {
 
   std::mutex mutex_;  // guards what follows; not held while memory is allocated or freed
   std::optional<Arrival> resident_;
-  size_t claims_ = 0;                               // takers that resident_ is kept for
+  size_t claims_ = 0;  // `Claim`s alive; resident_ is there while there are any
   c10::weak_intrusive_ptr<c10::StorageImpl> lent_;  // the original at first
   EventRef lent_arrived_;                           // Arrival::arrived of lent_
   std::vector<EventRef> reads_;  // copies out of the host buffer not known to be over
+};
+
+// Keeps bytes on the device for one taker to come, and keeps them alive. Dropped unspent it gives
+// up the bytes, once no other claim holds them. Movable handle.
+class Claim {
+ public:
+  Claim() = default;  // on nothing
+  Claim(Claim&& other) noexcept { *this = std::move(other); }
+  Claim& operator=(Claim&& other) noexcept;
+  ~Claim() { end(/*spent=*/false); }
+
+  explicit operator bool() const { return bytes_ != nullptr; }
+  size_t added_bytes() const { return added_bytes_; }  // on the device that were not held before
+  void spend() noexcept { end(/*spent=*/true); }       // its taker has its loan
+
+ private:
+  friend class OffloadedStorage;
+  Claim(std::shared_ptr<OffloadedStorage> bytes, size_t added_bytes)
+      : bytes_(std::move(bytes)), added_bytes_(added_bytes) {}
+  void end(bool spent) noexcept;
+
+  std::shared_ptr<OffloadedStorage> bytes_;
+  size_t added_bytes_ = 0;
 };
 
 }  // namespace storm

@@ -8,7 +8,8 @@ namespace storm {
 
 // Why a saved tensor stays where it is.
 enum class KeepReason : uint8_t {
-  parameter,  // a parameter or buffer of the model, a leaf that requires grad, or a view of one
+  parameter,  // a parameter or buffer of the model, a leaf that requires grad, a view of one or
+              // its copy in another dtype
   small,      // below min_bytes
   last,       // among the last of forward
   foreign,    // another device, a subclass, a layout or a wrapper the engine does not move

@@ -2,8 +2,6 @@
 
 #include <c10/core/CachingDeviceAllocator.h>
 
-#include <map>
-
 #include "base/bytes.h"
 #include "base/check.h"
 
@@ -12,17 +10,6 @@ namespace {
 
 std::shared_ptr<HostMemorySource> memory_of(c10::Device device) {
   return std::make_shared<TorchHostMemory>(device.type());
-}
-
-struct Defaults {
-  std::mutex mutex;  // guards systems
-  std::map<c10::DeviceIndex, std::shared_ptr<StormSystem>>
-      systems[c10::COMPILE_TIME_MAX_DEVICE_TYPES];
-};
-Defaults& defaults() {
-  static auto* all =
-      new Defaults;  // emptied by release_defaults() before the interpreter ends, never destroyed
-  return *all;
 }
 
 std::shared_ptr<Transfers> make_transfers(c10::Device device, const OffloadConfig& config,
@@ -48,30 +35,8 @@ StormSystem::StormSystem(c10::Device device, OffloadConfig config,
                          std::shared_ptr<HostMemorySource> memory)
     : config_(config),
       transfers_(make_transfers(device, config, std::move(memory))),
-      tail_(config.keep_last_bytes) {}
-
-std::shared_ptr<StormSystem> StormSystem::default_for(c10::Device device) {
-  if (device.is_cpu() || device.is_meta()) return nullptr;
-  auto& all = defaults();
-  {
-    std::lock_guard lock(all.mutex);
-    auto found = all.systems[static_cast<size_t>(device.type())].find(device.index());
-    if (found != all.systems[static_cast<size_t>(device.type())].end()) return found->second;
-  }
-  auto made = std::make_shared<StormSystem>(
-      device, OffloadConfig{});  // asks the device: not under the lock
-  std::lock_guard lock(all.mutex);
-  return all.systems[static_cast<size_t>(device.type())]
-      .emplace(device.index(), std::move(made))
-      .first->second;
-}
-
-void StormSystem::release_defaults() {
-  std::map<c10::DeviceIndex, std::shared_ptr<StormSystem>>
-      dropped[c10::COMPILE_TIME_MAX_DEVICE_TYPES];
-  auto& all = defaults();
-  std::lock_guard lock(all.mutex);
-  std::swap(all.systems, dropped);
+      tail_(config.keep_last_bytes) {
+  register_holder(device, transfers_);
 }
 
 std::optional<PinnedMemoryBuffer> StormSystem::acquire_host(size_t bytes) {

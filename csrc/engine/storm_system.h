@@ -16,12 +16,6 @@ class StormSystem {
   StormSystem(c10::Device device, OffloadConfig config);
   StormSystem(c10::Device device, OffloadConfig config, std::shared_ptr<HostMemorySource> memory);
 
-  // The one of `device` that layers use when no context is active; made at first use with a default
-  // configuration. Null for the CPU: there is nothing to leave.
-  static std::shared_ptr<StormSystem> default_for(c10::Device device);
-  // Forgets the default ones.
-  static void release_defaults();
-
   c10::Device device() const { return transfers_->device; }
   const OffloadConfig& config() const { return config_; }
   const std::shared_ptr<Transfers>& transfers() const { return transfers_; }

@@ -20,43 +20,52 @@ void Place::reached() const {
   tape_->reached(position_);
 }
 
+std::shared_ptr<Tape> Tape::open(std::shared_ptr<Transfers> transfers, size_t prefetch_bytes) {
+  std::shared_ptr<Tape> tape(new Tape(std::move(transfers), prefetch_bytes));
+  tape->transfers_->holders.add(tape);
+  return tape;
+}
+
 Place Tape::append(const std::shared_ptr<Tape>& tape,
                    const std::shared_ptr<OffloadedStorage>& bytes, bool first) {
   std::lock_guard lock(tape->mutex_);
-  tape->slots_.push_back({bytes});
+  tape->slots_.emplace_back().bytes = bytes;
   ++tape->live_;
   if (first && bytes)
     tape->by_storage_.emplace(bytes->identity().storage._unsafe_get_target(), bytes);
   return Place(tape, tape->slots_.size() - 1);
 }
 
+// Claims are taken out under the lock and end without it: their end may free device memory.
+Claim Tape::unclaim_locked(Slot& slot) {
+  ahead_bytes_ -= slot.claim.added_bytes();
+  return std::move(slot.claim);
+}
+
 void Tape::leave(size_t position) noexcept {
+  Claim untaken;
   std::lock_guard lock(mutex_);
-  Slot& slot = slots_[position];
-  ahead_bytes_ -= slot.claimed_bytes;
-  slot.claimed_bytes = 0;
+  untaken = unclaim_locked(slots_[position]);
+  slots_[position].left = true;
   --live_;
 }
 
-std::shared_ptr<OffloadedStorage> Tape::find(const at::Tensor& tensor, ByteRange range) {
+Tape::Known Tape::find(const at::Tensor& tensor, ByteRange range) {
   std::lock_guard lock(mutex_);
-  auto [begin, end] = by_storage_.equal_range(tensor.storage().unsafeGetStorageImpl());
+  auto* storage = tensor.storage().unsafeGetStorageImpl();
+  auto [begin, end] = by_storage_.equal_range(storage);
   for (auto it = begin; it != end; ++it) {
     auto bytes = it->second.lock();
-    if (bytes && bytes->identity().is_of(tensor) && bytes->range().contains(range)) return bytes;
+    if (bytes && bytes->identity().is_of(tensor) && bytes->range().contains(range))
+      return {std::move(bytes), false};
   }
-  return nullptr;
+  auto kept = kept_.find(storage);
+  return {nullptr, kept != kept_.end() && kept->second.is_of(tensor)};
 }
 
 void Tape::keep(const at::Tensor& tensor) {
   std::lock_guard lock(mutex_);
   kept_.emplace(tensor.storage().unsafeGetStorageImpl(), Identity(tensor));
-}
-
-bool Tape::keeps(const at::Tensor& tensor) {
-  std::lock_guard lock(mutex_);
-  auto found = kept_.find(tensor.storage().unsafeGetStorageImpl());
-  return found != kept_.end() && found->second.is_of(tensor);
 }
 
 bool Tape::finished() {
@@ -68,12 +77,12 @@ OffloadedStorage::Loan Tape::take(size_t position, OffloadedStorage& bytes) {
   const auto stream = transfers_->compute_stream();
   transfers_->in_flight.let_go_finished();
   auto loan = bytes.take_if_here(stream);
-  settle(position, loan.has_value());
+  settle(position, loan.has_value()).spend();
   if (!loan) {
     try {
       loan = bytes.fetch(stream);
-    } catch (const c10::OutOfMemoryError&) {  // what we hold ahead of need goes first
-      release_prefetched();
+    } catch (const c10::OutOfMemoryError&) {  // what we hold for later goes first
+      if (!transfers_->release_held()) throw;
       loan = bytes.fetch(stream);
     }
   }
@@ -87,23 +96,23 @@ void Tape::reached(size_t position) {
   fetch_ahead();
 }
 
-void Tape::settle(size_t position, bool was_here) {
+// Backward is at `position`: what is fetched ahead from now on lies before it.
+Claim Tape::settle(size_t position, bool was_here) {
   std::lock_guard lock(mutex_);
   Slot& slot = slots_[position];
-  ahead_bytes_ -= slot.claimed_bytes;
-  slot.claimed_bytes = 0;
   const bool again = slot.taken_in_pass == pass_;
   if (again) ++pass_;
   if (!turned_ || again || !was_here) next_ = position;
   turned_ = true;
   slot.taken_in_pass = pass_;
+  return unclaim_locked(slot);
 }
 
-// The next bytes worth fetching ahead, claimed; null when enough is on its way or nothing is left.
+// The next bytes worth fetching ahead; null when enough is on its way or nothing is left.
 std::shared_ptr<OffloadedStorage> Tape::next_locked() {
   while (next_ > 0 && ahead_bytes_ < prefetch_bytes_) {
     Slot& slot = slots_[--next_];
-    if (slot.taken_in_pass == pass_ || slot.claimed_bytes > 0) continue;
+    if (slot.taken_in_pass == pass_ || slot.left || slot.claim) continue;
     auto bytes = slot.bytes.lock();
     if (bytes) return bytes;
   }
@@ -111,6 +120,7 @@ std::shared_ptr<OffloadedStorage> Tape::next_locked() {
 }
 
 void Tape::fetch_ahead() {
+  const ForLater for_later;
   for (;;) {
     std::shared_ptr<OffloadedStorage> bytes;
     size_t position = 0;
@@ -120,32 +130,28 @@ void Tape::fetch_ahead() {
       if (!bytes) return;
       position = next_;
     }
+    Claim claim;  // ends after the lock below when the position needs it no more
     try {
-      if (!bytes->claim()) continue;
+      claim = OffloadedStorage::claim(std::move(bytes));
     } catch (const c10::OutOfMemoryError&) {  // not needed yet: backward will ask again
       transfers_->counters.refuse_prefetch();
       return;
     }
     std::lock_guard lock(mutex_);
-    slots_[position].claimed_bytes = bytes->range().bytes();
-    ahead_bytes_ += bytes->range().bytes();
+    Slot& slot = slots_[position];
+    if (slot.left || slot.taken_in_pass == pass_ || slot.claim) continue;
+    ahead_bytes_ += claim.added_bytes();
+    slot.claim = std::move(claim);
   }
 }
 
-// Everything the engine holds on the device for later: the window and what was fetched ahead.
-void Tape::release_prefetched() {
-  std::vector<std::shared_ptr<OffloadedStorage>> held;
-  {
-    std::lock_guard lock(mutex_);
-    for (auto& slot : slots_) {
-      if (slot.claimed_bytes == 0) continue;
-      if (auto bytes = slot.bytes.lock()) held.push_back(std::move(bytes));
-      slot.claimed_bytes = 0;
-    }
-    ahead_bytes_ = 0;
+bool Tape::release_held() {
+  std::vector<Claim> untaken;  // end after the lock
+  std::lock_guard lock(mutex_);
+  for (auto& slot : slots_) {
+    if (slot.claim) untaken.push_back(unclaim_locked(slot));
   }
-  for (auto& bytes : held) bytes->drop_prefetched();
-  transfers_->in_flight.let_go_all();
+  return !untaken.empty();
 }
 
 }  // namespace storm

@@ -36,20 +36,22 @@ class Place {
 // answer makes the tape fetch ahead of the asked position. The tape holds weak pointers only:
 // handles own the bytes. Its first answer turns it: saves that come later belong to another tape.
 // Order decides speed, never correctness.
-class Tape {
+class Tape final : public Holder {
  public:
-  Tape(std::shared_ptr<Transfers> transfers, size_t prefetch_bytes)
-      : transfers_(std::move(transfers)), prefetch_bytes_(prefetch_bytes) {}
+  static std::shared_ptr<Tape> open(std::shared_ptr<Transfers> transfers, size_t prefetch_bytes);
 
   // The place of a save. `bytes` is null for a tensor that stays; `first` says that nothing on this
   // tape has saved these bytes before.
   static Place append(const std::shared_ptr<Tape>& tape,
                       const std::shared_ptr<OffloadedStorage>& bytes, bool first);
-  // Bytes saved before on this tape that hold `range` of the tensor's storage as it is now.
-  std::shared_ptr<OffloadedStorage> find(const at::Tensor& tensor, ByteRange range);
+  // What became of `range` of the tensor's storage, as it is now, when it was saved before.
+  struct Known {
+    std::shared_ptr<OffloadedStorage> bytes;  // they hold the range
+    bool stays = false;
+  };
+  Known find(const at::Tensor& tensor, ByteRange range);
   // Bytes that stay on the device although they could move: saved again, they stay again.
   void keep(const at::Tensor& tensor);
-  bool keeps(const at::Tensor& tensor);
   // No more saves belong here: backward has begun, or everything saved was dropped.
   bool finished();
 
@@ -58,19 +60,25 @@ class Tape {
   // Backward has come to `position`.
   void reached(size_t position);
 
+  // Gives up what was fetched ahead.
+  bool release_held() override;
+
  private:
   friend class Place;
+  Tape(std::shared_ptr<Transfers> transfers, size_t prefetch_bytes)
+      : transfers_(std::move(transfers)), prefetch_bytes_(prefetch_bytes) {}
   void leave(size_t position) noexcept;
 
   struct Slot {
     std::weak_ptr<OffloadedStorage> bytes;
     uint64_t taken_in_pass = 0;  // the backward pass that took it last
-    size_t claimed_bytes = 0;    // device bytes fetched ahead for this position and not taken yet
+    bool left = false;           // the handle is gone
+    Claim claim;                 // bytes fetched ahead for this position and not taken yet
   };
   void fetch_ahead();
   std::shared_ptr<OffloadedStorage> next_locked();
-  void settle(size_t position, bool was_here);
-  void release_prefetched();
+  Claim settle(size_t position, bool was_here);
+  Claim unclaim_locked(Slot& slot);
 
   const std::shared_ptr<Transfers> transfers_;
   const size_t prefetch_bytes_;
@@ -83,7 +91,7 @@ class Tape {
   uint64_t pass_ = 1;       // grows when backward asks again for what it had (retain_graph)
   size_t live_ = 0;         // places not yet left
   size_t next_ = 0;         // positions below are still to be fetched ahead in this pass
-  size_t ahead_bytes_ = 0;  // sum of claimed_bytes
+  size_t ahead_bytes_ = 0;  // what the slots' claims added
 };
 
 }  // namespace storm

@@ -2,6 +2,7 @@
 #include <c10/core/impl/VirtualGuardImpl.h>
 
 #include "engine/in_flight.h"
+#include "engine/memory_pressure.h"
 #include "engine/stall_meter.h"
 #include "engine/stats.h"
 #include "host/pinned_pool.h"
@@ -10,7 +11,7 @@
 namespace storm {
 
 // What every offloaded storage of one system shares. Lives as long as the last of them.
-class Transfers {
+class Transfers final : public Holder {
  public:
   Transfers(c10::Device device, std::shared_ptr<PinnedMemoryPool> pool, size_t window_bytes,
             bool measure_stalls)
@@ -33,6 +34,12 @@ class Transfers {
     return stream;
   }
 
+  // The window and what was fetched ahead.
+  bool release_held() override {
+    const bool ahead = holders.release_held();
+    return in_flight.let_go_all() || ahead;
+  }
+
   const c10::Device device;
   const c10::impl::VirtualGuardImpl guard;
   const TransferStreams streams;
@@ -40,6 +47,7 @@ class Transfers {
   StatsCounters counters;
   StallMeter stalls;
   InFlight in_flight;
+  Holders holders;  // the tapes
 };
 
 }  // namespace storm

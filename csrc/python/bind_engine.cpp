@@ -72,8 +72,6 @@ void bind_system(py::module_& m) {
           "trim", [](StormSystem& s) { s.pool().trim(); }, Released())
       .def("close", &StormSystem::close, Released())
       .def("check_invariants", &StormSystem::check_invariants, Released());
-  m.def("default_system", &StormSystem::default_for, py::arg("device"), Released());
-  m.def("release_default_systems", &StormSystem::release_defaults, Released());
 }
 
 }  // namespace

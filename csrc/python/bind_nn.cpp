@@ -77,6 +77,13 @@ void bind_nn(py::module_& m) {
       .def(py::init<at::Tensor>(), py::arg("like"))
       .def("__enter__", &DefaultScope::enter, Released())
       .def("__exit__", &DefaultScope::exit);
+  m.def(
+      "default_system",
+      [](c10::Device device) {
+        auto context = default_context(device);
+        return context ? context->system() : nullptr;
+      },
+      py::arg("device"), Released());
   m.def("release_default_contexts", &release_default_contexts, Released());
 }
 

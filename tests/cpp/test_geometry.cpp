@@ -8,10 +8,14 @@ using namespace storm;
 
 namespace {
 
+ByteRange moved(const at::Tensor& tensor) {
+  return moved_bytes(tensor.storage(), touched_bytes(tensor));
+}
+
 // What offloading does, on the CPU: copy the moved bytes elsewhere, build the tensor again over
 // them.
 bool survives(const at::Tensor& tensor) {
-  const ByteRange range = moved_bytes(tensor);
+  const ByteRange range = moved(tensor);
   auto bytes = bytes_of(tensor.storage(), range).clone();
   auto again = Geometry(tensor).over(bytes.storage(), range.begin);
   return again.sizes() == tensor.sizes() && again.strides() == tensor.strides() &&
@@ -52,13 +56,13 @@ TEST(empty_and_zero_dimensional_tensors_touch_what_they_should) {
 
 TEST(a_slice_of_something_large_does_not_drag_it_along) {
   auto base = at::zeros({1000, 1024});
-  EXPECT_EQ(moved_bytes(base.narrow(0, 500, 10)).bytes(), size_t{10 * 1024 * 4});
-  EXPECT_EQ(moved_bytes(base.narrow(0, 100, 800)).bytes(), size_t{1000 * 1024 * 4});
+  EXPECT_EQ(moved(base.narrow(0, 500, 10)).bytes(), size_t{10 * 1024 * 4});
+  EXPECT_EQ(moved(base.narrow(0, 100, 800)).bytes(), size_t{1000 * 1024 * 4});
 }
 
 TEST(moved_ranges_keep_the_address_modulo_the_granule) {
   auto base = at::zeros({100000});
-  const auto range = moved_bytes(base.narrow(0, 1001, 50));
+  const auto range = moved(base.narrow(0, 1001, 50));
   EXPECT_EQ(range.begin % 512, size_t{0});
   EXPECT(range.contains(touched_bytes(base.narrow(0, 1001, 50))));
 }

@@ -20,7 +20,6 @@ ROWS = 65536  # times 64 features of 4 bytes: 16 MiB an activation
 def fresh_engine(device: str) -> Iterator[None]:
     """A default engine of this test's own, so that its counts and what it has learned are too."""
     _C.release_default_contexts()
-    _C.release_default_systems()
     yield
     torch.accelerator.synchronize()
     gc.collect()
