@@ -32,7 +32,7 @@ class OffloadConfig:
             Default: as ``window_bytes``.
         host_bytes: Hard cap on host memory. Tensors that do not fit stay on the device, and are counted.
             Default: 80 % of the host memory that is free when the engine is made.
-        slab_bytes: Host memory is taken in pieces of this size, a power of two.
+        slab_bytes: Host memory is taken as it is needed, in slabs of at most this size, a power of two.
         measure_stalls: Time how long compute waits for copies (two device events for each wait).
     """
 

@@ -13,21 +13,30 @@ never by importing `pamiq_storm`. It reads no environment variable.
 
 import atexit
 import contextlib
-import math
 import os
-import types
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from pamiq_storm.units import parse_bytes
+from pamiq_storm._sim_module import device_module
+from pamiq_storm._sim_settings import Size, fill, parse, seconds
 
-__all__ = ["SimStats", "configure", "enable", "hold", "is_enabled", "reset_stats", "stats"]
-
-Size = int | str | None
-_DEVICE_TYPE = 20  # c10::DeviceType::PrivateUse1, which torch.Stream takes as a number
+__all__ = [
+    "FaultCounts",
+    "Fuzz",
+    "SimStats",
+    "configure",
+    "enable",
+    "fuzz",
+    "hold",
+    "inject",
+    "is_enabled",
+    "reset_stats",
+    "stall",
+    "stats",
+]
 
 
 @dataclass(frozen=True)
@@ -49,6 +58,58 @@ class SimStats:
     compute_busy_s: float
     pinned_bytes: int
     peak_pinned_bytes: int
+
+
+class FaultCounts:
+    """How often each fault of an `inject` context fired so far."""
+
+    def __init__(self, injection: Any) -> None:
+        self._injection = injection
+
+    @property
+    def allocation(self) -> int:
+        """Device allocations that failed."""
+        return self._injection.fired().allocation
+
+    @property
+    def pinned(self) -> int:
+        """Requests for pinned memory that failed."""
+        return self._injection.fired().pinned
+
+    @property
+    def copy(self) -> int:
+        """Copies over the link that failed."""
+        return self._injection.fired().copy
+
+    @property
+    def task(self) -> int:
+        """Kernels that failed."""
+        return self._injection.fired().task
+
+    @property
+    def lose_device(self) -> int:
+        """Devices lost."""
+        return self._injection.fired().lose_device
+
+    def __repr__(self) -> str:
+        names = ("allocation", "pinned", "copy", "task", "lose_device")
+        return f"FaultCounts({', '.join(f'{name}={getattr(self, name)}' for name in names)})"
+
+
+@dataclass(frozen=True)
+class Fuzz:
+    """The schedule in force: entering ``sim.fuzz`` with the same arguments brings it back."""
+
+    seed: int
+    max_delay: str
+
+    @property
+    def delay_s(self) -> float:
+        """The sum of the delays so far: with the same seed, the same work gets the same ones."""
+        return _enabled().Fuzz.given_ns() / 1e9
+
+    def __repr__(self) -> str:
+        return f"pamiq_storm.sim.fuzz(seed={self.seed}, max_delay={self.max_delay!r})"
 
 
 _native: Any = None  # pamiq_storm._sim once enabled
@@ -82,17 +143,17 @@ def enable(
         RuntimeError: another PrivateUse1 backend is already registered.
     """
     global _native
-    config = _parse(memory, d2h, h2d, pageable, devices, poison, synchronous)
+    config = parse(memory, d2h, h2d, pageable, devices, poison, synchronous)
     from pamiq_storm import _sim
 
     first = not _sim.enabled()
-    _sim.enable(_fill(_sim.Config(), config))
+    _sim.enable(fill(_sim.Config(), config))
     if not first:
         return
     _native = _sim
     # torch's Python side has the name to learn too: it patches repr and the profiler.
     torch.utils.rename_privateuse1_backend("sim")  # pyright: ignore[reportPrivateImportUsage]
-    torch._register_device_module("sim", _device_module())
+    torch._register_device_module("sim", device_module(_sim))
     torch.utils.generate_methods_for_privateuse1_backend(  # pyright: ignore[reportPrivateImportUsage]
         for_tensor=True, for_module=True, for_packed_sequence=True, for_storage=True
     )
@@ -122,7 +183,7 @@ def configure(**settings: Any) -> None:
         "poison": present.poison,
         "synchronous": present.synchronous,
     } | settings
-    native.configure(_fill(native.Config(), _parse(**merged)))
+    native.configure(fill(native.Config(), parse(**merged)))
 
 
 def is_enabled() -> bool:
@@ -167,140 +228,86 @@ def hold(stream: torch.Stream | None = None) -> Iterator[None]:
         brake.release()
 
 
+@contextlib.contextmanager
+def stall(stream: torch.Stream, factor: float) -> Iterator[None]:
+    """Make a stream slow: what is issued on it inside the block takes `factor` times as long.
+
+    Raises:
+        RuntimeError: the simulator is not enabled.
+        ValueError: `factor` is below 1.
+    """
+    scope = _enabled().Stall(stream.device_index, stream.stream_id, factor)
+    try:
+        yield
+    finally:
+        scope.end()
+
+
+@contextlib.contextmanager
+def inject(
+    *,
+    allocation: int | None = None,
+    pinned: int | None = None,
+    copy: int | None = None,
+    task: int | None = None,
+    lose_device: int | None = None,
+) -> Iterator[FaultCounts]:
+    """Make the n-th such call from now fail, once, unless the block ends before.
+
+    Calls are counted when the host issues them, over all devices and streams. Errors of copies and
+    kernels come like those of a GPU: the first is kept and raised at the next synchronisation.
+
+    Args:
+        allocation: a device allocation raises `torch.OutOfMemoryError`.
+        pinned: a request for pinned host memory raises `torch.OutOfMemoryError`.
+        copy: a copy over the link, either way, fails; its target is overwritten with 0xFF.
+        task: a kernel fails and does not run.
+        lose_device: the device is lost once it took this many kernels and copies. What had not
+            started does not run; every call that touches the device, except freeing, raises
+            RuntimeError. Leaving the block brings it back, with empty streams.
+
+    Raises:
+        RuntimeError: the simulator is not enabled.
+        ValueError: a number is below 1.
+    """
+    native = _enabled()
+    wanted = {"allocation": allocation, "pinned": pinned, "copy": copy, "task": task, "lose_device": lose_device}
+    chosen = {name: n for name, n in wanted.items() if n is not None}
+    for name, n in chosen.items():
+        if isinstance(n, bool) or n < 1:
+            raise ValueError(f"{name} names the n-th call from now and counts from 1, got {n!r}")
+    injection = native.Injection(native.Faults(**chosen))
+    try:
+        yield FaultCounts(injection)
+    finally:
+        injection.end()
+
+
+@contextlib.contextmanager
+def fuzz(seed: int, max_delay: str | float = "200us") -> Iterator[Fuzz]:
+    """Shake the schedule: delay kernels and copies issued inside the block, and event queries too.
+
+    Half of them start at once, most others soon, few as late as `max_delay`. A delay depends only on
+    the seed, the device, which stream it is (in the order of their first use inside the block) and
+    on how many tasks that stream got before: the same seed brings the same delays. An event query
+    may say "not yet" for up to `max_delay`, unless the host knows better already.
+
+    Args:
+        seed: which schedule.
+        max_delay: in seconds, or like ``"200us"``, ``"5ms"``.
+
+    Raises:
+        RuntimeError: the simulator is not enabled, or fuzzed already.
+        ValueError: `max_delay` is not a duration.
+    """
+    scope = _enabled().Fuzz(seed % 2**64, int(seconds("max_delay", max_delay) * 1e9))
+    try:
+        yield Fuzz(seed, max_delay if isinstance(max_delay, str) else f"{max_delay * 1e6:g}us")
+    finally:
+        scope.end()
+
+
 def _enabled() -> Any:
     if _native is None:
         raise RuntimeError("the simulator is not enabled: call pamiq_storm.sim.enable() first")
     return _native
-
-
-def _size(name: str, value: Size) -> int:
-    if value is None:
-        return 0
-    try:
-        size = parse_bytes(value)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name}: {error}") from None
-    if size == 0:
-        raise ValueError(f"{name} cannot be zero; use None for unlimited")
-    return size
-
-
-def _rate(name: str, value: Any) -> float:
-    if isinstance(value, float):
-        if not (math.isfinite(value) and value > 0):
-            raise ValueError(f"{name} is not a bandwidth: {value}")
-        return value
-    if isinstance(value, str):
-        amount, slash, per = value.partition("/")
-        if slash and per.strip() != "s":
-            raise ValueError(f"{name} is not a bandwidth: {value!r}; write it like '2GB/s'")
-        value = amount
-    return float(_size(name, value))
-
-
-def _parse(
-    memory: Size, d2h: Any, h2d: Any, pageable: Any, devices: int, poison: bool, synchronous: bool
-) -> dict[str, Any]:
-    if isinstance(devices, bool) or not isinstance(devices, int):
-        raise ValueError(f"devices is a number of devices, not {devices!r}")
-    return {
-        "memory_bytes": _size("memory", memory),
-        "d2h_bytes_per_s": _rate("d2h", d2h),
-        "h2d_bytes_per_s": _rate("h2d", h2d),
-        "pageable_bytes_per_s": _rate("pageable", pageable),
-        "devices": devices,
-        "poison": bool(poison),
-        "synchronous": bool(synchronous),
-    }
-
-
-def _fill(native_config: Any, values: dict[str, Any]) -> Any:
-    for name, value in values.items():
-        setattr(native_config, name, value)
-    return native_config
-
-
-def _index(device: Any) -> int:
-    if device is None:
-        return torch.accelerator.current_device_index()
-    if isinstance(device, int):
-        return device
-    index = torch.device(device).index
-    return torch.accelerator.current_device_index() if index is None else index
-
-
-def _get_rng_state(device: Any = "sim") -> torch.Tensor:
-    seed, offset = _native.rng_state(_index(device))
-    return torch.tensor([seed, offset], dtype=torch.uint64).view(torch.uint8)
-
-
-def _set_rng_state(state: torch.Tensor, device: Any = "sim") -> None:
-    if state.dtype != torch.uint8 or state.numel() != 16:
-        raise ValueError("a generator state of the simulated device is a uint8 tensor of 16 bytes")
-    seed, offset = state.cpu().clone().view(torch.uint64).tolist()
-    _native.set_rng_state(_index(device), seed, offset)
-
-
-def _manual_seed(seed: int, device: Any = None) -> None:
-    _native.set_rng_state(_index(device), seed % 2**64, 0)
-
-
-def _manual_seed_all(seed: int) -> None:
-    for index in range(torch.accelerator.device_count()):
-        _manual_seed(seed, index)
-
-
-@contextlib.contextmanager
-def _device_scope(device: Any) -> Iterator[None]:
-    previous = torch.accelerator.current_device_index()
-    torch.accelerator.set_device_index(_index(device))
-    try:
-        yield
-    finally:
-        torch.accelerator.set_device_index(previous)
-
-
-def _device_module() -> types.ModuleType:
-    """Build ``torch.sim``, with the names that torch and its users expect of a device module."""
-    module = types.ModuleType("torch.sim", "The simulated accelerator of pamiq_storm.")
-    accelerator = torch.accelerator
-    members = {
-        "_initialized": True,
-        "_is_in_bad_fork": lambda: _native.forked(),
-        "_lazy_init": lambda: None,
-        "is_available": lambda: True,
-        "is_initialized": lambda: True,
-        "device_count": lambda: _native.current_config().devices,
-        "current_device": accelerator.current_device_index,
-        "set_device": lambda device: accelerator.set_device_index(_index(device)),
-        "device": _device_scope,
-        "synchronize": accelerator.synchronize,
-        "current_stream": accelerator.current_stream,
-        "set_stream": accelerator.set_stream,
-        "default_stream": lambda device=None: torch.Stream(
-            stream_id=0, device_index=_index(device), device_type=_DEVICE_TYPE
-        ),
-        "stream": lambda stream: contextlib.nullcontext() if stream is None else stream,
-        "Stream": lambda device="sim", priority=0: torch.Stream(device=device, priority=priority),
-        "Event": lambda enable_timing=False, **_: torch.Event("sim", enable_timing=enable_timing),
-        "manual_seed": _manual_seed,
-        "manual_seed_all": _manual_seed_all,
-        "get_rng_state": _get_rng_state,
-        "set_rng_state": _set_rng_state,
-        "get_amp_supported_dtype": lambda: [torch.bfloat16, torch.float16],
-    }
-    for name in (
-        "empty_cache",
-        "memory_allocated",
-        "max_memory_allocated",
-        "memory_reserved",
-        "max_memory_reserved",
-        "memory_stats",
-        "reset_peak_memory_stats",
-        "reset_accumulated_memory_stats",
-    ):
-        members[name] = getattr(accelerator, name)
-    members["mem_get_info"] = accelerator.get_memory_info
-    for name, member in members.items():
-        setattr(module, name, member)
-    return module

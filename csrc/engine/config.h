@@ -15,7 +15,7 @@ struct OffloadConfig {
   size_t keep_last_bytes = size_t{64}
                            << 20;  // made last in forward, needed first in backward: they stay
   size_t host_bytes = SIZE_MAX;    // hard cap on host memory
-  size_t slab_bytes = size_t{64} << 20;  // host memory is taken in slabs of this, a power of two
+  size_t slab_bytes = size_t{64} << 20;  // the largest slab of host memory, a power of two
   bool measure_stalls = true;
 
   // Throws ValueError when the numbers contradict each other; `device_total` is the device's

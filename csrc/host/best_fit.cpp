@@ -47,6 +47,16 @@ BestFit::Address BestFit::allocate(size_t bytes) {
   return begin;
 }
 
+size_t BestFit::missing(size_t bytes, size_t least) const {
+  size_t rest = round_up(bytes, kGranule);
+  for (auto range = by_size_.rbegin(); range != by_size_.rend(); ++range) {
+    if (range->first >= rest) return 0;
+    if (range->first < least) break;
+    rest -= range->first;
+  }
+  return rest;
+}
+
 size_t BestFit::release(Address begin) {
   auto used = used_.find(begin);
   STORM_INVARIANT(used != used_.end(), "a range was released that is not in use.");

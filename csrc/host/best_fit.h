@@ -17,8 +17,12 @@ class BestFit {
   // Forgets a span that is wholly free; false (and nothing changes) otherwise.
   bool remove_span(Address begin);
 
-  Address allocate(size_t bytes);  // nullptr when nothing fits
-  size_t release(Address begin);   // returns the range's bytes
+  Address allocate(size_t bytes);  // one range; nullptr when none fits
+  // What free ranges lack to hold `bytes` in pieces, largest first, none but the last below
+  // `least`. When nothing is missing, allocate(min(rest, largest_free())) until the rest is 0
+  // succeeds.
+  size_t missing(size_t bytes, size_t least) const;
+  size_t release(Address begin);  // returns the range's bytes
 
   size_t used_bytes() const { return used_bytes_; }
   size_t free_bytes() const { return free_bytes_; }

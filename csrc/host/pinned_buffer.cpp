@@ -1,22 +1,23 @@
+#include "base/check.h"
 #include "host/pinned_pool.h"
 
 namespace storm {
 
-PinnedMemoryBuffer::PinnedMemoryBuffer(std::shared_ptr<PinnedMemoryPool> pool, std::byte* data,
+PinnedMemoryBuffer::PinnedMemoryBuffer(std::shared_ptr<PinnedMemoryPool> pool, Pieces pieces,
                                        size_t bytes, bool pinned)
-    : pool_(std::move(pool)), data_(data), bytes_(bytes), pinned_(pinned) {}
+    : pool_(std::move(pool)), pieces_(std::move(pieces)), bytes_(bytes), pinned_(pinned) {}
 
 PinnedMemoryBuffer::PinnedMemoryBuffer(PinnedMemoryBuffer&& other) noexcept
     : pool_(std::move(other.pool_)),
-      data_(other.data_),
+      pieces_(std::move(other.pieces_)),
       bytes_(other.bytes_),
       pinned_(other.pinned_) {}
 
 PinnedMemoryBuffer& PinnedMemoryBuffer::operator=(PinnedMemoryBuffer&& other) noexcept {
   if (this != &other) {
-    if (pool_) pool_->release(data_, pinned_);
+    if (pool_) pool_->release(pieces_, pinned_);
     pool_ = std::move(other.pool_);
-    data_ = other.data_;
+    pieces_ = std::move(other.pieces_);
     bytes_ = other.bytes_;
     pinned_ = other.pinned_;
   }
@@ -24,12 +25,13 @@ PinnedMemoryBuffer& PinnedMemoryBuffer::operator=(PinnedMemoryBuffer&& other) no
 }
 
 PinnedMemoryBuffer::~PinnedMemoryBuffer() {
-  if (pool_) pool_->release(data_, pinned_);
+  if (pool_) pool_->release(pieces_, pinned_);
 }
 
-std::byte* PinnedMemoryBuffer::disown() noexcept {
-  pool_.reset();
-  return data_;
+std::byte* PinnedMemoryBuffer::data() const {
+  STORM_INVARIANT(pieces_.size() == 1, "a buffer in ", pieces_.size(),
+                  " pieces has no one address.");
+  return pieces_.front().data;
 }
 
 }  // namespace storm

@@ -8,6 +8,14 @@
 #include "base/process.h"
 
 namespace storm {
+namespace {
+// What a slab may be beyond need, as a share of the peak of live bytes: the bound on the overshoot.
+constexpr size_t kAhead = 16;
+// A buffer has at most about this many pieces, and a slab holds as many of the smallest.
+constexpr size_t kPieces = 16;
+constexpr size_t kPage = 4096;
+constexpr size_t kAbsurd = SIZE_MAX / 4;  // keeps the arithmetic below from wrapping
+}  // namespace
 
 std::shared_ptr<PinnedMemoryPool> PinnedMemoryPool::create(std::shared_ptr<HostMemorySource> source,
                                                            PoolConfig config) {
@@ -35,61 +43,91 @@ PinnedMemoryPool::~PinnedMemoryPool() {
   }
 }
 
-// Whole slabs while they fit under the cap; then what the cap still allows, since a slab is only a
-// convenience.
-size_t PinnedMemoryPool::next_slab_bytes(size_t bytes) const {
-  const size_t room = config_.cap_bytes - reserved_bytes_;
-  const size_t wanted = std::bit_ceil(std::max(bytes, config_.slab_bytes));
-  if (wanted <= room) return wanted;
-  const size_t least = std::bit_ceil(round_up(bytes, BestFit::kGranule));
-  if (least > room) return 0;
-  return std::bit_floor(room);
+size_t PinnedMemoryPool::live_locked() const {
+  return pinned_.ranges.used_bytes() + pageable_.ranges.used_bytes();
 }
 
-std::optional<PinnedMemoryBuffer> PinnedMemoryPool::take_locked(size_t bytes) {
+// Small buffers may lie in small gaps, large ones need not be cut fine.
+size_t PinnedMemoryPool::least_piece(size_t bytes) const {
+  const size_t most = std::max(config_.slab_bytes / kPieces, kPage);
+  return std::clamp(bytes / kPieces, kPage, most);
+}
+
+// What is missing, or a share of the peak if that is more: so few slabs are needed, and what they
+// hold beyond need stays within that share. 0 when the cap has no room. See README.md, "Growth".
+size_t PinnedMemoryPool::next_slab_locked(size_t bytes, Layout layout, bool pinned) {
+  bytes = round_up(bytes, BestFit::kGranule);
+  const bool whole = layout == Layout::one_piece;
+  const size_t least = whole ? bytes : least_piece(bytes);
+  const size_t need = whole ? bytes : shelf(pinned).ranges.missing(bytes, least);
+  const size_t room = std::bit_floor(config_.cap_bytes - reserved_bytes_);
+  if (need > config_.cap_bytes - reserved_bytes_) return 0;
+
+  const size_t ahead = std::max(counters_.peak_live_bytes, live_locked() + bytes) / kAhead;
+  const size_t smallest = std::max(config_.slab_bytes / 256, kPage);
+  size_t slab = std::min(std::bit_floor(std::max({need, ahead, smallest})), config_.slab_bytes);
+  if (slab < need && slab < least) slab = std::bit_ceil(need);  // no piece of its own
+  slab = std::min(slab, room);
+  return slab < need && slab < least ? 0 : slab;
+}
+
+std::optional<PinnedMemoryBuffer> PinnedMemoryPool::take_locked(size_t bytes, Layout layout) {
   for (bool pinned : {true, false}) {
-    if (auto* data = shelf(pinned).ranges.allocate(bytes)) {
-      const size_t live = pinned_.ranges.used_bytes() + pageable_.ranges.used_bytes();
-      counters_.peak_live_bytes = std::max(counters_.peak_live_bytes, live);
-      return PinnedMemoryBuffer(shared_from_this(), data, bytes, pinned);
+    auto& ranges = shelf(pinned).ranges;
+    if (ranges.free_bytes() < bytes) continue;
+    const size_t least = layout == Layout::one_piece ? SIZE_MAX : least_piece(bytes);
+    if (ranges.missing(bytes, least) != 0) continue;
+    Pieces pieces;
+    for (size_t rest = bytes; rest > 0; rest -= pieces.back().bytes) {
+      const size_t piece = std::min(rest, ranges.largest_free());
+      pieces.push_back({ranges.allocate(piece), piece});
     }
+    counters_.peak_live_bytes = std::max(counters_.peak_live_bytes, live_locked());
+    return PinnedMemoryBuffer(shared_from_this(), std::move(pieces), bytes, pinned);
   }
   return std::nullopt;
 }
 
-std::optional<PinnedMemoryBuffer> PinnedMemoryPool::try_acquire(size_t bytes) {
+std::optional<PinnedMemoryBuffer> PinnedMemoryPool::try_acquire(size_t bytes, Layout layout) {
   bytes = std::max<size_t>(bytes, 1);
-  size_t slab_bytes = 0;
-  {
-    std::lock_guard lock(mutex_);
-    reclaim_locked();
-    if (auto buffer = take_locked(bytes)) {
-      ++counters_.hits;
-      return buffer;
+  bool pinned = true, grown = false;
+  for (;;) {
+    size_t slab_bytes = 0;
+    {
+      std::lock_guard lock(mutex_);
+      reclaim_locked();
+      if (auto buffer = take_locked(bytes, layout)) {
+        ++(grown ? counters_.misses : counters_.hits);
+        return buffer;
+      }
+      if (bytes < kAbsurd) slab_bytes = next_slab_locked(bytes, layout, pinned);
+      if (slab_bytes == 0) {
+        ++counters_.refusals;
+        return std::nullopt;
+      }
+      reserved_bytes_ += slab_bytes;
+      counters_.peak_slab_bytes = std::max(counters_.peak_slab_bytes, reserved_bytes_);
     }
-    slab_bytes = next_slab_bytes(bytes);
-    if (slab_bytes == 0) {
-      ++counters_.refusals;
-      return std::nullopt;
-    }
-    reserved_bytes_ += slab_bytes;
-    counters_.peak_slab_bytes = std::max(counters_.peak_slab_bytes, reserved_bytes_);
+    auto got_pinned = add_slab(slab_bytes);
+    if (!got_pinned) return std::nullopt;
+    pinned = *got_pinned;
+    grown = true;
   }
-  return grow(bytes, slab_bytes);
 }
 
-std::optional<PinnedMemoryBuffer> PinnedMemoryPool::grow(size_t bytes, size_t slab_bytes) {
+// Of memory reserved before. Says whether it is pinned; nothing, counted, when there is none.
+std::optional<bool> PinnedMemoryPool::add_slab(size_t bytes) {
   bool pinned = true;
   at::DataPtr data;
   try {
-    data = source_->allocate_pinned(slab_bytes);
+    data = source_->allocate_pinned(bytes);
   } catch (const c10::Error&) {
     pinned = false;
     try {
-      data = source_->allocate_pageable(slab_bytes);
+      data = source_->allocate_pageable(bytes);
     } catch (const c10::Error&) {
       std::lock_guard lock(mutex_);
-      reserved_bytes_ -= slab_bytes;
+      reserved_bytes_ -= bytes;
       ++counters_.pin_failures;
       ++counters_.refusals;
       return std::nullopt;
@@ -97,47 +135,63 @@ std::optional<PinnedMemoryBuffer> PinnedMemoryPool::grow(size_t bytes, size_t sl
   }
   std::lock_guard lock(mutex_);
   auto& shelf = this->shelf(pinned);
-  shelf.ranges.add_span(static_cast<std::byte*>(data.get()), slab_bytes);
-  shelf.slabs.push_back({std::move(data), slab_bytes});
-  shelf.slab_bytes += slab_bytes;
-  ++counters_.misses;
+  shelf.ranges.add_span(static_cast<std::byte*>(data.get()), bytes);
+  shelf.slabs.push_back({std::move(data), bytes});
+  shelf.slab_bytes += bytes;
+  ++counters_.slabs;
   counters_.pin_failures += pinned ? 0 : 1;
-  return take_locked(bytes);
+  return pinned;
 }
 
-void PinnedMemoryPool::release(std::byte* data, bool pinned) noexcept {
+void PinnedMemoryPool::release_locked(const Pieces& pieces, bool pinned) {
+  for (const auto& piece : pieces) shelf(pinned).ranges.release(piece.data);
+}
+
+void PinnedMemoryPool::release(const Pieces& pieces, bool pinned) noexcept {
   std::lock_guard lock(mutex_);
-  shelf(pinned).ranges.release(data);
+  release_locked(pieces, pinned);
 }
 
 void PinnedMemoryPool::recycle_after(PinnedMemoryBuffer&& buffer, std::vector<EventRef> events) {
   auto keep_alive = buffer.pool_;
-  const bool pinned = buffer.pinned_;
   std::lock_guard lock(mutex_);
-  deferred_.push_back({nullptr, pinned, std::move(events)});
-  deferred_.back().data = buffer.disown();
+  deferred_.push_back({next_ticket_++, buffer.pieces_, buffer.pinned_, std::move(events)});
+  buffer.pool_.reset();
 }
 
-// Queries, never waits: a query is allowed under the lock.
+// Queries, never waits: a query is allowed under the lock. One that throws leaves the books right.
 void PinnedMemoryPool::reclaim_locked() {
-  std::erase_if(deferred_, [this](Deferred& deferred) {
-    std::erase_if(deferred.events, [](const EventRef& event) { return event->done(); });
-    if (!deferred.events.empty()) return false;
-    shelf(deferred.pinned).ranges.release(deferred.data);
-    return true;
-  });
+  for (auto deferred = deferred_.begin(); deferred != deferred_.end();) {
+    auto& events = deferred->events;
+    while (!events.empty() && events.back()->done()) events.pop_back();
+    if (events.empty()) {
+      release_locked(deferred->pieces, deferred->pinned);
+      deferred = deferred_.erase(deferred);
+    } else {
+      ++deferred;
+    }
+  }
 }
 
+// The entry stays in the list meanwhile, so that other threads see that there is something to wait
+// for, and so that nothing is lost when waiting throws (some other work's error).
 bool PinnedMemoryPool::wait_for_oldest() {
-  std::optional<Deferred> oldest;
+  std::vector<EventRef> events;
+  uint64_t ticket = 0;
   {
     std::lock_guard lock(mutex_);
     if (deferred_.empty()) return false;
-    oldest = std::move(deferred_.front());
-    deferred_.pop_front();
+    events = deferred_.front().events;
+    ticket = deferred_.front().ticket;
   }
-  for (auto& event : oldest->events) event->synchronize();
-  release(oldest->data, oldest->pinned);
+  for (auto& event : events) event->synchronize();
+  std::lock_guard lock(mutex_);
+  auto oldest = std::find_if(deferred_.begin(), deferred_.end(),
+                             [&](const Deferred& deferred) { return deferred.ticket == ticket; });
+  if (oldest != deferred_.end()) {  // no other thread was faster
+    release_locked(oldest->pieces, oldest->pinned);
+    deferred_.erase(oldest);
+  }
   return true;
 }
 
@@ -162,13 +216,13 @@ PoolStats PinnedMemoryPool::stats() {
   PoolStats stats = counters_;
   stats.pinned_bytes = pinned_.slab_bytes;
   stats.pageable_bytes = pageable_.slab_bytes;
-  stats.live_bytes = pinned_.ranges.used_bytes() + pageable_.ranges.used_bytes();
+  stats.live_bytes = live_locked();
   return stats;
 }
 
 void PinnedMemoryPool::reset_peaks() {
   std::lock_guard lock(mutex_);
-  counters_.peak_live_bytes = pinned_.ranges.used_bytes() + pageable_.ranges.used_bytes();
+  counters_.peak_live_bytes = live_locked();
   counters_.peak_slab_bytes = reserved_bytes_;
 }
 

@@ -1,10 +1,15 @@
 // pamiq_storm._sim: what sim.py needs, in plain types.
 #include <pybind11/pybind11.h>
 
+#include <memory>
+#include <optional>
+#include <utility>
+
 #include "sim/autograd_threads.h"
 #include "sim/device.h"
 #include "sim/generator.h"
 #include "sim/lifecycle.h"
+#include "sim/schedule.h"
 #include "sim/sim.h"
 
 namespace py = pybind11;
@@ -16,12 +21,25 @@ namespace {
 class Hold {
  public:
   Hold(int device, int64_t stream) : marker_(std::make_shared<Marker>()) {
+    storm::sim::device(static_cast<DeviceIndex>(device)).check_alive();
     stream_of(make_stream(static_cast<DeviceIndex>(device), stream)).wait_for(marker_);
   }
   void release() { marker_->reach(); }
 
  private:
   MarkerRef marker_;
+};
+
+// What lasts from its making until Python calls end().
+template <class Context>
+class Scope {
+ public:
+  template <class... Args>
+  explicit Scope(Args&&... args) : context_(std::in_place, std::forward<Args>(args)...) {}
+  void end() { context_.reset(); }
+
+ private:
+  std::optional<Context> context_;
 };
 
 py::dict stats_dict() {
@@ -54,6 +72,40 @@ void set_rng_state(int device, uint64_t seed, uint64_t offset) {
   generator.set_offset(offset);
 }
 
+Faults faults(int64_t allocation, int64_t pinned, int64_t copy, int64_t task, int64_t lose_device) {
+  return {allocation, pinned, copy, task, lose_device};
+}
+
+std::unique_ptr<Scope<Stall>> stall(int device, int64_t stream, double factor) {
+  return std::make_unique<Scope<Stall>>(make_stream(static_cast<DeviceIndex>(device), stream),
+                                        factor);
+}
+
+void bind_disturbances(py::module& m) {
+  const auto no_gil = py::call_guard<py::gil_scoped_release>();
+  py::class_<Faults>(m, "Faults")
+      .def(py::init(&faults), py::kw_only(), py::arg("allocation") = 0, py::arg("pinned") = 0,
+           py::arg("copy") = 0, py::arg("task") = 0, py::arg("lose_device") = 0)
+      .def_readonly("allocation", &Faults::allocation)
+      .def_readonly("pinned", &Faults::pinned)
+      .def_readonly("copy", &Faults::copy)
+      .def_readonly("task", &Faults::task)
+      .def_readonly("lose_device", &Faults::lose_device);
+  py::class_<Injection>(m, "Injection")
+      .def(py::init<const Faults&>())
+      .def("fired", &Injection::fired)
+      .def("end", &Injection::end, no_gil);
+  py::class_<Scope<Stall>>(m, "Stall")
+      .def(py::init(&stall), no_gil)
+      .def("end", &Scope<Stall>::end, no_gil);
+  py::class_<Scope<Fuzz>>(m, "Fuzz")
+      .def(py::init([](uint64_t seed, int64_t max_delay_ns) {
+        return std::make_unique<Scope<Fuzz>>(seed, std::chrono::nanoseconds(max_delay_ns));
+      }))
+      .def("end", &Scope<Fuzz>::end)
+      .def_static("given_ns", [] { return schedule().given().count(); });
+}
+
 }  // namespace
 
 PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
@@ -75,6 +127,7 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
   m.def("reset_stats", &reset_stats);
   m.def("shutdown", &shutdown, no_gil);
   py::class_<Hold>(m, "Hold").def(py::init<int, int64_t>(), no_gil).def("release", &Hold::release);
+  bind_disturbances(m);
   m.def("renew_autograd_engine", &renew_autograd_engine);
   m.def("forked", [] { return phase() == Phase::forked; });
   m.def("rng_state", &rng_state);

@@ -2,9 +2,12 @@
 
 #include <condition_variable>
 #include <mutex>
+#include <thread>
 
 namespace storm::sim {
 namespace {
+
+constexpr auto kTooShortToSleep = std::chrono::microseconds(100);
 
 struct Sleepers {
   std::mutex mutex;  // guards awake
@@ -23,6 +26,12 @@ void sleep_until(TimePoint due) {
   auto& s = sleepers();
   std::unique_lock lock(s.mutex);
   s.changed.wait_until(lock, due, [&s] { return s.awake; });
+}
+
+void pause_for(Clock::duration span) {
+  const TimePoint due = now() + span;
+  if (span >= kTooShortToSleep) return sleep_until(due);
+  while (now() < due) std::this_thread::yield();
 }
 
 void wake_sleepers() noexcept {

@@ -20,6 +20,9 @@ inline double seconds(Clock::duration span) {
 // Blocks the caller until `due`; returns early when the process halts.
 void sleep_until(TimePoint due);
 
+// Blocks the caller for a time that may be too short to sleep accurately.
+void pause_for(Clock::duration span);
+
 // Ends every present and future sleep.
 void wake_sleepers() noexcept;
 

@@ -1,11 +1,13 @@
 #include "sim/copy.h"
 
 #include <ATen/ops/clone.h>
+#include <ATen/ops/empty.h>
 
 #include <cstring>
 
 #include "sim/host_allocator.h"
 #include "sim/host_view.h"
+#include "sim/injection.h"
 #include "sim/launch.h"
 #include "sim/lifecycle.h"
 #include "sim/pinned_ranges.h"
@@ -43,8 +45,10 @@ struct LinkCopy {
   bool plain;
   double rate;
   CopyEngine* engine;
+  bool fails = false;
 
   void operator()() const {
+    if (fails) return fail();
     const size_t bytes = to.nbytes();
     auto* out = static_cast<char*>(to.mutable_data_ptr());
     const auto* in = static_cast<const char*>(from.const_data_ptr());
@@ -52,6 +56,14 @@ struct LinkCopy {
       if (plain) std::memcpy(out + begin, in + begin, end - begin);
       if (!plain && end == bytes) to.copy_(from);  // conversions happen on one side of the link
     });
+  }
+
+  // Nobody may take what lies in the target for its contents.
+  void fail() const {
+    auto poison = at::empty(to.sizes(), to.options());
+    std::memset(poison.mutable_data_ptr(), 0xFF, poison.nbytes());
+    to.copy_(poison);
+    TORCH_CHECK(false, "injected by pamiq_storm.sim.inject");
   }
 };
 
@@ -76,6 +88,8 @@ void copy_over_link(const at::Tensor& from, const at::Tensor& to, bool non_block
 
   LinkCopy copy{host_view(from), host_view(to), same_layout(from, to), link_rate(d2h, pinned),
                 d2h ? &dev.d2h() : &dev.h2d()};
+  dev.check_alive();
+  copy.fails = injected(&Faults::copy);
   if (stage) {
     dev.synchronize(stream.id());  // CUDA starts a pageable copy on an idle stream
     copy.from = from.detach().clone();

@@ -6,6 +6,7 @@
 #include <deque>
 #include <memory>
 
+#include "sim/lifecycle.h"
 #include "sim/settings.h"
 
 namespace storm::sim {
@@ -18,8 +19,12 @@ struct ThreadState {
 
 thread_local ThreadState t_state;
 
-std::array<Device, kMaxDevices>& devices() {
-  static auto* instance = new std::array<Device, kMaxDevices>;  // leaked: threads use it at exit
+std::deque<Device>& devices() {
+  static auto* instance = [] {
+    auto* all = new std::deque<Device>;  // leaked: threads use it at exit
+    for (DeviceIndex i = 0; i < kMaxDevices; ++i) all->emplace_back(i);
+    return all;
+  }();
   return *instance;
 }
 
@@ -29,9 +34,12 @@ struct Device::Streams {
   std::deque<Stream> all;  // a stream never moves
 };
 
-Device::Device()
-    : streams_(std::make_unique<Streams>()), d2h_(counters().d2h), h2d_(counters().h2d) {
-  for (int i = 0; i < kStreamsPerDevice; ++i) streams_->all.emplace_back(faults_);
+Device::Device(DeviceIndex index)
+    : faults_(index),
+      streams_(std::make_unique<Streams>()),
+      d2h_(counters().d2h),
+      h2d_(counters().h2d) {
+  for (int i = 0; i < kStreamsPerDevice; ++i) streams_->all.emplace_back(index, faults_);
 }
 
 Device::~Device() = default;
@@ -46,13 +54,22 @@ c10::StreamId Device::new_stream_id() noexcept {
 }
 
 void Device::synchronize() {
+  faults_.check_alive();
   for (auto& stream : streams_->all) stream.drain();
   raise_fault();
 }
 
 void Device::synchronize(c10::StreamId id) {
+  faults_.check_alive();
   stream(id).drain();
   raise_fault();
+}
+
+void Device::revive() noexcept {
+  if (!faults_.lost()) return;
+  if (phase() == Phase::forked) return;  // its streams stayed with the parent
+  for (auto& stream : streams_->all) stream.drain();
+  faults_.revive();
 }
 
 void Device::quiesce(TimePoint deadline) {

@@ -18,7 +18,7 @@ using c10::DeviceIndex;
 
 class Device {
  public:
-  Device();
+  explicit Device(DeviceIndex index);
   ~Device();
   Device(const Device&) = delete;
   Device& operator=(const Device&) = delete;
@@ -33,6 +33,8 @@ class Device {
   void synchronize();
   void synchronize(c10::StreamId id);
   void raise_fault() { faults_.raise_if_any(); }
+  void check_alive() const { faults_.check_alive(); }
+  void revive() noexcept;  // of a lost device only; blocks until its streams are empty
   void quiesce(TimePoint deadline);
 
  private:

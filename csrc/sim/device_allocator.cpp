@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "sim/device.h"
+#include "sim/injection.h"
 #include "sim/lifecycle.h"
 #include "sim/settings.h"
 
@@ -32,6 +33,12 @@ size_t capacity() {
   const auto limit = static_cast<size_t>(settings().memory_bytes.load());
   if (limit != 0) return limit;
   return static_cast<size_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<size_t>(sysconf(_SC_PAGE_SIZE));
+}
+
+void refuse_if_injected(c10::DeviceIndex index, size_t bytes) {
+  TORCH_CHECK_WITH(OutOfMemoryError, !injected(&Faults::allocation), "sim:", int{index},
+                   " out of memory. Tried to allocate ", readable(bytes),
+                   "; injected by pamiq_storm.sim.inject");
 }
 
 // Device memory goes back to the system, or is overwritten, when its stream gets there.
@@ -62,6 +69,8 @@ c10::DataPtr DeviceAllocator::allocate(size_t requested) {
   const c10::Device where(kDeviceType, index);
   if (requested == 0) return {nullptr, nullptr, &free_block, where};
   check_usable();
+  device(index).check_alive();
+  refuse_if_injected(index, requested);
   Block block{nullptr, round_up(requested), requested, index, current_stream(index).id()};
   collect_finished();
   if (!try_charge(block)) {

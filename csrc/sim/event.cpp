@@ -17,6 +17,12 @@ void Marker::wait() const {
   changed_.wait(lock, [this] { return reached(); });
 }
 
+bool Marker::wait_for(Clock::duration patience) const {
+  if (reached()) return true;
+  std::unique_lock lock(mutex_);
+  return changed_.wait_for(lock, patience, [this] { return reached(); });
+}
+
 TimePoint Marker::time() const {
   std::lock_guard lock(mutex_);
   return time_;

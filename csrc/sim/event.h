@@ -16,8 +16,9 @@ class Marker {
  public:
   void reach();
   bool reached() const noexcept { return reached_.load(std::memory_order_acquire); }
-  void wait() const;       // blocks the calling thread
-  TimePoint time() const;  // only after reached()
+  void wait() const;                              // blocks the calling thread
+  bool wait_for(Clock::duration patience) const;  // false if it was not reached in time
+  TimePoint time() const;                         // only after reached()
 
  private:
   mutable std::mutex mutex_;  // guards time_ and changes of reached_

@@ -14,6 +14,7 @@ void FaultSlot::report(const char* task, const char* what) {
 }
 
 void FaultSlot::raise_if_any() {
+  check_alive();
   if (!any_) return;
   std::string message;
   {
@@ -23,6 +24,19 @@ void FaultSlot::raise_if_any() {
     any_ = false;
   }
   TORCH_CHECK(false, message, " (reported at a later synchronisation)");
+}
+
+void FaultSlot::revive() {
+  std::lock_guard lock(mutex_);
+  message_.clear();
+  any_ = false;
+  lost_ = false;
+}
+
+void FaultSlot::raise_lost() const {
+  TORCH_CHECK(false, "sim:", device_,
+              " is lost: it answers no call, what was queued did not run, and its "
+              "memory cannot be read. Restart from a checkpoint in a new process");
 }
 
 }  // namespace storm::sim

@@ -11,17 +11,10 @@
 #include <vector>
 
 #include "sim/device.h"
+#include "sim/mix.h"
 
 namespace storm::sim {
 namespace {
-
-// SplitMix64's finaliser: neighbouring offsets give unrelated keys.
-uint64_t mix(uint64_t x) {
-  x += 0x9E3779B97F4A7C15ULL;
-  x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9ULL;
-  x = (x ^ (x >> 27)) * 0x94D049BB133111EBULL;
-  return x ^ (x >> 31);
-}
 
 using State = std::array<uint64_t, 2>;
 

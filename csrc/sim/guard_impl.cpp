@@ -5,6 +5,7 @@
 
 #include "sim/device.h"
 #include "sim/lifecycle.h"
+#include "sim/schedule.h"
 
 namespace storm::sim {
 namespace {
@@ -61,7 +62,10 @@ class GuardImpl final : public c10::impl::DeviceGuardImplInterface {
   void* getStreamNativeHandle(const c10::Stream stream) const override {
     return &stream_of(stream);
   }
-  bool queryStream(const c10::Stream& stream) const override { return stream_of(stream).idle(); }
+  bool queryStream(const c10::Stream& stream) const override {
+    device(stream.device_index()).check_alive();
+    return stream_of(stream).idle();
+  }
   void synchronizeStream(const c10::Stream& stream) const override {
     device(stream.device_index()).synchronize(stream.id());
   }
@@ -74,19 +78,25 @@ class GuardImpl final : public c10::impl::DeviceGuardImplInterface {
 
   void record(void** event, const c10::Stream& stream, const DeviceIndex,
               const c10::EventFlag) const override {
+    device(stream.device_index()).check_alive();
     if (*event == nullptr) *event = new EventHandle;
     handle(*event) = {stream_of(stream).record(), stream.device_index()};
   }
   void block(void* event, const c10::Stream& stream) const override {
+    device(stream.device_index()).check_alive();
     if (event != nullptr) stream_of(stream).wait_for(handle(event).last);
   }
   bool queryEvent(void* event) const override {
-    return event == nullptr || !running() || handle(event).last->reached();
+    if (event == nullptr || !running()) return true;
+    device(handle(event).device).check_alive();
+    return schedule().reveals(*handle(event).last);
   }
   void synchronizeEvent(void* event) const override {
     if (event == nullptr || !running()) return;
+    device(handle(event).device).check_alive();
     const MarkerRef marker = handle(event).last;  // a re-record must not prolong this wait
     marker->wait();
+    schedule().learn(marker->time());
     device(handle(event).device).raise_fault();
   }
   double elapsedTime(void* begin, void* end, const DeviceIndex) const override {

@@ -8,6 +8,7 @@
 #pragma GCC diagnostic pop
 
 #include "sim/device.h"
+#include "sim/injection.h"
 #include "sim/lifecycle.h"
 #include "sim/pinned_ranges.h"
 
@@ -43,7 +44,14 @@ struct PinnedMemory final : at::CachingHostAllocatorImpl<c10::Stream, MarkerRef>
 
 void free_pinned(void* block) noexcept;
 
-using Allocator = at::CachingHostAllocatorInterface<PinnedMemory, free_pinned>;
+struct Allocator final : at::CachingHostAllocatorInterface<PinnedMemory, free_pinned> {
+  at::DataPtr allocate(size_t bytes) override {
+    device(current_device()).check_alive();
+    TORCH_CHECK_WITH(OutOfMemoryError, !injected(&Faults::pinned), "sim: cannot pin ", bytes,
+                     " bytes of host memory; injected by pamiq_storm.sim.inject");
+    return CachingHostAllocatorInterface::allocate(bytes);
+  }
+};
 
 Allocator& allocator() {
   static auto* instance = new Allocator;  // leaked: copies may be in flight at exit

@@ -3,6 +3,7 @@
 #include <ATen/core/grad_mode.h>
 #include <c10/core/DeviceType.h>
 
+#include <cmath>
 #include <cstdlib>
 #include <mutex>
 #include <utility>
@@ -11,6 +12,7 @@
 #include "sim/device.h"
 #include "sim/hooks.h"
 #include "sim/lifecycle.h"
+#include "sim/schedule.h"
 #include "sim/settings.h"
 
 namespace storm::sim {
@@ -62,6 +64,24 @@ Config current_config() {
 
 void enqueue(const c10::Stream& stream, std::function<void()> fn) {
   stream_of(stream).push(Task(TaskKind::kernel, "enqueue", std::move(fn)));
+}
+
+Stall::Stall(const c10::Stream& stream, double factor) : stream_(stream), previous_(1) {
+  TORCH_CHECK_VALUE(std::isfinite(factor) && factor >= 1,
+                    "sim: a stalled stream is slower by a factor of at least 1; got ", factor);
+  previous_ = stream_of(stream).slow_down(factor);
+}
+
+Stall::~Stall() {
+  stream_of(stream_).slow_down(previous_);
+}
+
+Fuzz::Fuzz(uint64_t seed, std::chrono::nanoseconds max_delay) {
+  schedule().begin(seed, max_delay);
+}
+
+Fuzz::~Fuzz() {
+  schedule().end();
 }
 
 void shutdown() noexcept {

@@ -3,9 +3,11 @@
 
 #include <c10/core/Stream.h>
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <memory>
 
 namespace storm::sim {
 
@@ -50,6 +52,58 @@ void reset_stats();  // peaks fall to the present value
 
 // Runs `fn` on the stream's thread, after all that was issued there before. Does not synchronise.
 void enqueue(const c10::Stream& stream, std::function<void()> fn);
+
+// Counts per kind of call: which one is to fail, or how many failed.
+struct Faults {
+  int64_t allocation = 0;   // of device memory: OutOfMemoryError
+  int64_t pinned = 0;       // a request for pinned host memory
+  int64_t copy = 0;         // over the link: its target is poisoned, the error is kept
+  int64_t task = 0;         // a kernel: it does not run, the error is kept
+  int64_t lose_device = 0;  // counts kernels and copies; the one it names is the last accepted
+};
+
+// Makes the n-th such call from now on fail, once; 0 means none. Calls are counted when they are
+// issued, over all devices, so that the order of the host's calls decides, not timing. Several may
+// be in force at once, each counts for itself.
+class Injection {
+ public:
+  explicit Injection(const Faults& which);
+  Injection(const Injection&) = delete;
+  Injection& operator=(const Injection&) = delete;
+  ~Injection();
+
+  // No further call fails. Waits for the streams of a lost device, then revives it.
+  void end() noexcept;
+  Faults fired() const;
+
+ private:
+  struct State;
+  std::shared_ptr<State> state_;
+};
+
+// Kernels and copies issued on one stream meanwhile take `factor` (>= 1) times as long.
+class Stall {
+ public:
+  Stall(const c10::Stream& stream, double factor);
+  Stall(const Stall&) = delete;
+  Stall& operator=(const Stall&) = delete;
+  ~Stall();
+
+ private:
+  c10::Stream stream_;
+  double previous_;
+};
+
+// Delays kernels and copies issued meanwhile, and lets event queries say "not yet" for up to
+// `max_delay`. A delay is a function of the seed, the device, which stream it is (in the order of
+// their first use since then) and the how-manieth task there. Raises if one is in force already.
+class Fuzz {
+ public:
+  Fuzz(uint64_t seed, std::chrono::nanoseconds max_delay);
+  Fuzz(const Fuzz&) = delete;
+  Fuzz& operator=(const Fuzz&) = delete;
+  ~Fuzz();
+};
 
 // Stops the stream threads between two tasks; queued work is dropped. Called at exit.
 void shutdown() noexcept;

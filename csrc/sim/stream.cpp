@@ -6,8 +6,10 @@
 #include <chrono>
 #include <exception>
 #include <thread>
+#include <utility>
 
 #include "sim/counters.h"
+#include "sim/injection.h"
 #include "sim/lifecycle.h"
 #include "sim/worker_thread.h"
 
@@ -32,6 +34,9 @@ constexpr auto kLook = std::chrono::milliseconds(100);  // how often waiters loo
 void Stream::push(Task task) {
   check_usable();
   if (!running()) return;
+  if (task.works()) faults_.check_alive();
+  const bool works = task.works();
+  if (task.kind() == TaskKind::kernel) task.pace().fails = injected(&Faults::task);
   bool wake = false;
   {
     std::unique_lock lock(mutex_);
@@ -42,11 +47,16 @@ void Stream::push(Task task) {
       --waiters_;
       park_if_halting(lock);
     }
+    if (works) {
+      task.pace().delay = schedule().next_delay(device_, fuzz_);
+      task.pace().slowdown = slowdown_;
+    }
     queue_.push_back(std::move(task));
     ++pushed_;
     wake = sleeping_;
   }
   if (wake) work_.notify_one();
+  if (works && injected(&Faults::lose_device)) faults_.lose();
 }
 
 MarkerRef Stream::record() {
@@ -57,8 +67,12 @@ MarkerRef Stream::record() {
 
 bool Stream::idle() const {
   if (!running()) return true;
-  std::lock_guard lock(mutex_);
-  return finished_ == pushed_;
+  {
+    std::lock_guard lock(mutex_);
+    if (finished_ < pushed_) return false;
+  }
+  schedule().learn(now());
+  return true;
 }
 
 void Stream::drain() {
@@ -72,6 +86,12 @@ void Stream::drain() {
     park_if_halting(lock);
   }
   --waiters_;
+  schedule().learn(now());
+}
+
+double Stream::slow_down(double factor) {
+  std::lock_guard lock(mutex_);
+  return std::exchange(slowdown_, factor);
 }
 
 void Stream::quiesce(TimePoint deadline) {
@@ -110,22 +130,43 @@ void Stream::execute(Task task) {
       task.marker()->reach();
       break;
     case TaskKind::wait:
-      task.marker()->wait();
+      wait_on(*task.marker());
       break;
-    default: {
-      const auto begin = now();
-      try {
-        task.run();
-      } catch (const c10::Error& error) {
-        faults_.report(task.name(), error.what_without_backtrace());
-      } catch (const std::exception& error) {
-        faults_.report(task.name(), error.what());
-      }
-      if (task.kind() == TaskKind::kernel) counters().compute_busy_ns += nanoseconds(now() - begin);
-    }
+    case TaskKind::housekeeping:
+      task.run();
+      break;
+    default:
+      if (!faults_.lost()) work(task);
   }
   task = Task();  // releases what the closure holds before anyone sees it finished
   finish_task();
+}
+
+void Stream::work(Task& task) {
+  const Pace pace = task.pace();
+  if (pace.delay.count() > 0) pause_for(pace.delay);
+  const auto begin = now();
+  try {
+    TORCH_CHECK(!pace.fails, "injected by pamiq_storm.sim.inject");
+    task.run();
+  } catch (const c10::Error& error) {
+    faults_.report(task.name(), error.what_without_backtrace());
+  } catch (const std::exception& error) {
+    faults_.report(task.name(), error.what());
+  }
+  auto end = now();
+  if (pace.slowdown > 1) {
+    const std::chrono::duration<double> rest = (pace.slowdown - 1) * (end - begin);
+    pause_for(std::chrono::duration_cast<Clock::duration>(rest));
+    end = now();
+  }
+  if (task.kind() == TaskKind::kernel) counters().compute_busy_ns += nanoseconds(end - begin);
+}
+
+void Stream::wait_on(const Marker& marker) {
+  while (!marker.wait_for(kLook)) {
+    if (faults_.lost()) return;  // nobody may ever come to release this stream
+  }
 }
 
 void Stream::finish_task() {

@@ -8,20 +8,22 @@
 
 #include "sim/clock.h"
 #include "sim/fault.h"
+#include "sim/schedule.h"
 #include "sim/task.h"
 
 namespace storm::sim {
 
 class Stream {
  public:
-  explicit Stream(FaultSlot& faults) : faults_(faults) {}
+  Stream(int device, FaultSlot& faults) : device_(device), faults_(faults) {}
   Stream(const Stream&) = delete;
   Stream& operator=(const Stream&) = delete;
 
   // Does not synchronise, but blocks while kMaxQueued tasks wait, as a driver's launch queue does.
+  // Raises for a kernel or a copy if the device is lost; what frees memory passes.
   void push(Task task);
 
-  // A marker reached when everything pushed so far is done.
+  // A marker reached when everything pushed so far is done, or dropped by a lost device.
   MarkerRef record();
   void wait_for(MarkerRef marker) { push(Task::wait(std::move(marker))); }
 
@@ -30,6 +32,9 @@ class Stream {
 
   // Blocks until all that was pushed before the call is done.
   void drain();
+
+  // Kernels and copies pushed from now on take `factor` times as long; returns the factor before.
+  double slow_down(double factor);
 
   // Blocks, at most until `deadline`, while a task runs. For the end of the process.
   void quiesce(TimePoint deadline);
@@ -41,8 +46,11 @@ class Stream {
   void run_thread();
   Task next_task();
   void execute(Task task);
+  void work(Task& task);
+  void wait_on(const Marker& marker);
   void finish_task();
 
+  const int device_;
   FaultSlot& faults_;
   mutable std::mutex mutex_;          // guards all that follows
   std::condition_variable work_;      // queue_ has grown
@@ -50,6 +58,8 @@ class Stream {
   std::deque<Task> queue_;
   uint64_t pushed_ = 0;
   uint64_t finished_ = 0;
+  double slowdown_ = 1;
+  FuzzPosition fuzz_;
   int waiters_ = 0;  // threads waiting for progress_
   bool started_ = false;
   bool sleeping_ = false;   // the thread waits for work_

@@ -1,6 +1,7 @@
 // One entry of a stream's queue: a kernel, a copy, a recorded moment or a wait.
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <utility>
 
@@ -9,6 +10,13 @@
 namespace storm::sim {
 
 enum class TaskKind { kernel, copy, record, wait, housekeeping };
+
+// How a task is to run, decided when it is issued.
+struct Pace {
+  std::chrono::nanoseconds delay{0};  // before it starts
+  double slowdown = 1;                // it takes this many times as long
+  bool fails = false;                 // instead of running
+};
 
 // Move-only. Closures own or alias what they touch by raw address, never a user's tensor object:
 // its destruction could need the GIL.
@@ -30,6 +38,11 @@ class Task {
   TaskKind kind() const noexcept { return kind_; }
   const char* name() const noexcept { return name_; }
   const MarkerRef& marker() const noexcept { return marker_; }
+  Pace& pace() noexcept { return pace_; }
+
+  // What a GPU takes time for, unlike entries that only keep order.
+  bool works() const noexcept { return kind_ == TaskKind::kernel || kind_ == TaskKind::copy; }
+
   void run() { work_->run(); }
 
  private:
@@ -52,6 +65,7 @@ class Task {
   const char* name_ = "";  // static or interned
   std::unique_ptr<Work> work_;
   MarkerRef marker_;
+  Pace pace_;
 };
 
 }  // namespace storm::sim

@@ -3,6 +3,7 @@
 #include <ATen/Parallel.h>
 #include <c10/util/thread_name.h>
 #include <dlfcn.h>
+#include <sys/prctl.h>
 
 namespace storm::sim {
 namespace {
@@ -18,6 +19,7 @@ void set_for_this_thread(const char* symbol, int threads) {
 
 void prepare_worker_thread() {
   c10::setThreadName("sim_stream");
+  prctl(PR_SET_TIMERSLACK, 1000);  // short delays and paced copies end on time
   at::get_num_threads();  // torch's own set-up of a new thread, which would override ours later
   set_for_this_thread<void(int)>("omp_set_num_threads", 1);
   set_for_this_thread<int(int)>("MKL_Set_Num_Threads_Local", 1);

@@ -37,6 +37,20 @@ TEST(nothing_is_rounded_beyond_the_granule) {
   EXPECT_EQ(fit.used_bytes(), size_t{33 * 1024 + 512});
 }
 
+TEST(what_is_missing_is_what_pieces_cannot_hold) {
+  BestFit fit;
+  EXPECT_EQ(fit.missing(1, 512), size_t{512});
+  fit.add_span(address(1 << 20), 8192);
+  fit.add_span(address(1 << 21), 4096);
+  fit.add_span(address(1 << 22), 1024);
+  EXPECT_EQ(fit.missing(8192, SIZE_MAX), size_t{0});  // fits into one range: pieces do not matter
+  EXPECT_EQ(fit.missing(8193, SIZE_MAX), size_t{8704});
+  EXPECT_EQ(fit.missing(12288, 4096), size_t{0});
+  EXPECT_EQ(fit.missing(13312, 4096), size_t{0});  // the last piece may be small
+  EXPECT_EQ(fit.missing(14336, 4096), size_t{2048});
+  EXPECT_EQ(fit.missing(14336, 512), size_t{1024});
+}
+
 TEST(freed_neighbours_join_and_spans_do_not) {
   BestFit fit;
   fit.add_span(address(1 << 20), 4096);

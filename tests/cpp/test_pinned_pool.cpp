@@ -6,6 +6,7 @@
 #include "harness.h"
 #include "host_memory_double.h"
 
+using storm::Layout;
 using storm::PinnedMemoryPool;
 using storm::PoolConfig;
 
@@ -25,19 +26,20 @@ struct Fixture {
 TEST(buffers_share_a_slab_and_come_back_to_it) {
   Fixture f;
   {
-    auto a = f.pool->try_acquire(300 << 10);
-    auto b = f.pool->try_acquire(300 << 10);
-    REQUIRE(a && b);
-    EXPECT(a->data() != b->data());
+    auto a = f.pool->try_acquire(900 << 10);
+    REQUIRE(a.has_value());
     EXPECT(a->pinned());
   }
-  auto c = f.pool->try_acquire(900 << 10);
+  auto b = f.pool->try_acquire(300 << 10);
+  auto c = f.pool->try_acquire(300 << 10);
+  REQUIRE(b && c);
+  EXPECT(b->data() != c->data());
   REQUIRE(c.has_value());
   EXPECT_EQ(f.memory->pinned_slabs.load(), 1);
   auto stats = f.pool->stats();
   EXPECT_EQ(stats.hits, uint64_t{2});
   EXPECT_EQ(stats.misses, uint64_t{1});
-  EXPECT_EQ(stats.live_bytes, size_t{900 << 10});
+  EXPECT_EQ(stats.live_bytes, size_t{600 << 10});
   f.pool->check_invariants();
 }
 
@@ -53,7 +55,8 @@ TEST(a_buffer_larger_than_a_slab_gets_its_own) {
 TEST(the_cap_is_never_passed) {
   Fixture f({kMiB, 2 * kMiB + 4096});
   std::vector<storm::PinnedMemoryBuffer> held;
-  while (auto buffer = f.pool->try_acquire(200 << 10)) held.push_back(std::move(*buffer));
+  while (auto buffer = f.pool->try_acquire(200 << 10, Layout::pieces))
+    held.push_back(std::move(*buffer));
   EXPECT_EQ(held.size(), size_t{10});
   EXPECT(f.pool->stats().pinned_bytes <= 2 * kMiB + 4096);
   EXPECT_EQ(f.pool->stats().refusals, uint64_t{1});
@@ -64,7 +67,49 @@ TEST(the_cap_is_never_passed) {
 TEST(a_cap_below_a_slab_still_serves) {
   Fixture f({64 * kMiB, 3 * kMiB});
   EXPECT(f.pool->try_acquire(kMiB).has_value());
-  EXPECT_EQ(f.pool->stats().pinned_bytes, 2 * kMiB);
+  EXPECT_EQ(f.pool->stats().pinned_bytes, kMiB);
+}
+
+TEST(the_cap_is_used_up_to_the_last_slab_that_fits) {
+  Fixture f({64 * kMiB, 7 * kMiB});  // 4 + 2 + 1
+  auto a = f.pool->try_acquire(7 * kMiB, Layout::pieces);
+  REQUIRE(a.has_value());
+  EXPECT_EQ(a->pieces().size(), size_t{3});
+  EXPECT_EQ(f.pool->stats().pinned_bytes, 7 * kMiB);
+  EXPECT(!f.pool->try_acquire(1));
+}
+
+TEST(a_buffer_the_cap_cannot_hold_takes_no_slab_at_all) {
+  Fixture f({kMiB, 4 * kMiB});
+  for (size_t bytes : {5 * kMiB, SIZE_MAX / 2, SIZE_MAX}) {
+    for (auto layout : {Layout::one_piece, Layout::pieces})
+      EXPECT(!f.pool->try_acquire(bytes, layout));
+  }
+  EXPECT_EQ(f.pool->stats().slabs, uint64_t{0});
+  EXPECT_EQ(f.pool->stats().refusals, uint64_t{6});
+}
+
+TEST(pieces_fill_the_gaps_and_cover_the_buffer) {
+  Fixture f;
+  std::vector<storm::PinnedMemoryBuffer> walls, gaps;
+  for (int i = 0; i < 8; ++i) {
+    walls.push_back(*f.pool->try_acquire(64 << 10));
+    gaps.push_back(*f.pool->try_acquire(64 << 10));
+  }
+  gaps.clear();
+  const auto held = f.pool->stats().pinned_bytes;
+  auto a = f.pool->try_acquire(400 << 10, Layout::pieces);
+  REQUIRE(a.has_value());
+  EXPECT_EQ(f.pool->stats().pinned_bytes, held);
+  size_t sum = 0;
+  for (auto piece : a->pieces()) sum += piece.bytes;
+  EXPECT_EQ(sum, size_t{400 << 10});
+  EXPECT_THROWS(a->data(), "no one address");
+  f.pool->check_invariants();
+  a.reset();
+  walls.clear();
+  EXPECT_EQ(f.pool->stats().live_bytes, size_t{0});
+  f.pool->check_invariants();
 }
 
 TEST(memory_that_cannot_be_pinned_is_pageable_and_counted) {
@@ -75,7 +120,7 @@ TEST(memory_that_cannot_be_pinned_is_pageable_and_counted) {
   EXPECT(!a->pinned());
   auto stats = f.pool->stats();
   EXPECT_EQ(stats.pin_failures, uint64_t{1});
-  EXPECT_EQ(stats.pageable_bytes, kMiB);
+  EXPECT_EQ(stats.pageable_bytes, size_t{4096});
   EXPECT_EQ(stats.pinned_bytes, size_t{0});
 }
 
@@ -121,7 +166,8 @@ TEST(many_threads_keep_the_books) {
     threads.emplace_back([&, seed] {
       std::vector<storm::PinnedMemoryBuffer> held;
       for (unsigned i = 0; i < 500; ++i) {
-        if (auto buffer = f.pool->try_acquire(1 + (i * 7919 + seed) % (300 << 10)))
+        const auto layout = i % 2 ? Layout::pieces : Layout::one_piece;
+        if (auto buffer = f.pool->try_acquire(1 + (i * 7919 + seed) % (300 << 10), layout))
           held.push_back(std::move(*buffer));
         if (held.size() > 5 || i % 3 == 0) held.clear();
       }
