@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
 
 import pytest
@@ -79,16 +79,29 @@ class Storms:
             storm.close()
 
 
+FAILED = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.failed:
+        item.stash[FAILED] = True
+    return report
+
+
 @pytest.fixture
 def storm_of(request: pytest.FixtureRequest, device: str, config: OffloadConfig) -> Iterator[Storms]:
     before = device_bytes()
     storms = Storms(device, config)
     yield storms
+    if FAILED in request.node.stash:
+        return  # its traceback holds the test's tensors
     device_bytes()  # waits
     moved = storms.offloaded_bytes() > 0
     storms.end()
     assert moved == request.node.get_closest_marker("semantics").kwargs.get("moves", True)
-    assert device_bytes() == before, "the device holds bytes that it did not hold before the test"
+    assert device_bytes() <= before, "the device holds bytes that it did not hold before the test"
 
 
 Refused = Callable[[type[Exception], str], contextlib.AbstractContextManager[None]]
@@ -112,6 +125,6 @@ def refused(request: pytest.FixtureRequest) -> Refused:
 def _outcome_is_as_marked(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     mark = request.node.get_closest_marker("semantics")
-    if mark is not None:
+    if mark is not None and FAILED not in request.node.stash:
         seen = any(name == REFUSAL for name, _ in request.node.user_properties)
         assert mark.kwargs.get("outcome", "works") == ("refused" if seen else "works")

@@ -144,7 +144,7 @@ def test_autocast_trains_the_same(dtype: str, where: str, device: str, storm_of:
 
 @pytest.mark.parametrize("given", ["with the model", "without a model"])
 @pytest.mark.parametrize("dtype", LOW_PRECISION)
-@pytest.mark.semantics("autocast", "{dtype}: cached low-precision copies of weights stay, counted as parameters ({given})")
+@pytest.mark.semantics("autocast", "{dtype}: cached copies of weights stay, counted as parameters ({given})")
 def test_autocasts_copies_of_weights_stay(dtype: str, given: str, device: str, storm_of: Storms) -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(64, 64, bias=False), nn.Tanh(), nn.Linear(64, 64, bias=False)).to(device)
