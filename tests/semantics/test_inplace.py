@@ -187,9 +187,7 @@ def test_a_change_through_data_raises_nothing(device: str, storm_of: Storms) -> 
     assert torch.equal(ours, after) or torch.equal(ours, at_saving)
 
 
-@pytest.mark.semantics(
-    "in-place", ".data assigned anew after saving: the values of the moment of saving, as save_on_cpu"
-)
+@pytest.mark.semantics("in-place", ".data assigned anew after saving: the saved values count, as with save_on_cpu")
 def test_data_assigned_anew(device: str, storm_of: Storms) -> None:
     x = torch.randn(64, 64).to(device).requires_grad_()
 
