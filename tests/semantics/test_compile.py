@@ -9,14 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from ..engine.models import mlp
-from .conftest import Storms
+from .conftest import Refused, Storms
 from .training import Context, loss_of, train, unchanged
 
 STEPS = 5  # compiling takes the time
 
 
 @pytest.fixture(autouse=True)
-def _fresh_compiler() -> Iterator[None]:
+def _fresh_compiler(storm_of: Storms) -> Iterator[None]:
+    """Compiled code is dropped before the test's bytes are counted."""
     torch._dynamo.reset()
     yield
     torch._dynamo.reset()
@@ -72,6 +73,22 @@ def test_the_context_inside_a_compiled_function(backend: str, device: str, storm
         return train(Compiled(), rows(device), torch.enable_grad(), STEPS)
 
     unchanged(run, storm_of())
+
+
+@pytest.mark.semantics(
+    "torch.compile", "the context entered by a compiled function, fullgraph=True", outcome="refused", moves=False
+)
+def test_the_context_inside_a_whole_graph_is_refused(device: str, storm_of: Storms, refused: Refused) -> None:
+    model = Net().to(device)
+    storm = storm_of(model)
+
+    @torch.compile(backend="aot_eager", fullgraph=True)
+    def forward(x: Tensor) -> Tensor:
+        with storm:
+            return model(x)
+
+    with refused(torch._dynamo.exc.Unsupported, r"(?s)enter a `offload` context manager.*Avoid using"):
+        forward(rows(device))
 
 
 @pytest.mark.parametrize("backend", ["eager", "aot_eager"])
@@ -163,9 +180,9 @@ def test_backward_inside_the_compiled_function(device: str, storm_of: Storms) ->
 @pytest.mark.semantics("compiled autograd", "an eager forward in the context, its backward compiled ({backend})")
 def test_compiled_autograd(backend: str, device: str, storm_of: Storms) -> None:
     def run(context: Context) -> list[Tensor]:
-        model, batch = Net().to(device), rows(device)
+        model, batch = nn.Sequential(nn.Linear(64, 64), nn.Tanh()).to(device), rows(device)
         seen: list[Tensor] = []
-        for _ in range(3):
+        for _ in range(2):
             model.zero_grad()
             with context:
                 loss = loss_of(model(batch))

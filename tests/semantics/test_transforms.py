@@ -21,7 +21,7 @@ from torch.func import (
 )
 
 from ..engine.models import mlp
-from .conftest import Storms
+from .conftest import Refused, Storms
 from .training import Context, loss_of, train, unchanged
 
 
@@ -56,11 +56,11 @@ def tensors(value: object) -> list[Tensor]:
     return [tensor for part in value for tensor in tensors(part)]
 
 
-NO_SAVES = ("vmap",)
-MOVED_LATER = "the context itself moved nothing: saved tensors of a transform are wrapped and stay"
+FORWARD_MODE = ("jvp", "jacfwd", "vmap", "functional.jvp (double backward trick)")
+"""The others differentiate in reverse, and torch refuses that under saved-tensor hooks of any kind."""
 
 
-@pytest.mark.parametrize("name", TRANSFORMS)
+@pytest.mark.parametrize("name", FORWARD_MODE)
 @pytest.mark.semantics("torch.func", "{name} inside the context")
 def test_transforms_inside_the_context(name: str, device: str, storm_of: Storms) -> None:
     """What a transform saves may be wrapped and stay; what runs beside it is offloaded as ever."""
@@ -77,28 +77,57 @@ def test_transforms_inside_the_context(name: str, device: str, storm_of: Storms)
     unchanged(run, storm_of())
 
 
-@pytest.mark.parametrize("name", ["grad", "jvp", "jacrev", "vmap of grad (per-sample gradients)", "grad of grad"])
-@pytest.mark.semantics("torch.func", "{name} of a function that enters the context")
-def test_the_context_inside_transforms(name: str, device: str, storm_of: Storms) -> None:
-    def run(context: Context) -> list[Tensor]:
-        def inside(x: Tensor) -> Tensor:
-            with context:
-                return ((x * 1.5).sin() * (x * 0.5).exp()).tanh().sum(-1)
+@pytest.mark.parametrize("name", [name for name in TRANSFORMS if name not in FORWARD_MODE])
+@pytest.mark.semantics("torch.func", "{name} inside the context: torch's own refusal", outcome="refused")
+def test_reverse_transforms_inside_the_context(name: str, device: str, storm_of: Storms, refused: Refused) -> None:
+    """What runs beside the refused transform goes on."""
 
+    def run(context: Context) -> list[Tensor]:
         x = torch.randn(32, 32).to(device)
-        result = {
-            "grad": lambda: grad(lambda y: inside(y).sum())(x),
-            "jvp": lambda: jvp(inside, (x,), (torch.ones_like(x),)),
-            "jacrev": lambda: jacrev(inside)(x[:8, :8]),
-            "vmap of grad (per-sample gradients)": lambda: vmap(grad(inside))(x),
-            "grad of grad": lambda: grad(lambda y: grad(lambda z: inside(z).sum())(y).square().sum())(x),
-        }[name]()
         y = torch.randn(64, 64).to(device).requires_grad_()
         with context:
-            beside = (y * 2.0).sin().sum()
-        return [*tensors(result), *torch.autograd.grad(beside, y)]
+            beside = (y * 2.0).sin()
+            if context is storm:
+                with refused(RuntimeError, r"torch\.func.*saved tensor hooks"):
+                    TRANSFORMS[name](x)
+            beside = beside.cos().sum()
+        outside = tensors(TRANSFORMS[name](x))
+        return [*outside, *torch.autograd.grad(beside, y)]
 
-    unchanged(run, storm_of())
+    storm = storm_of()
+    unchanged(run, storm)
+
+
+INSIDE: dict[str, Callable[[Callable[[Tensor], Tensor], Tensor], object]] = {
+    "jvp": lambda f, x: jvp(f, (x,), (torch.ones_like(x),)),
+    "grad": lambda f, x: grad(lambda y: f(y).sum())(x),
+    "jacrev": lambda f, x: jacrev(f)(x[:8, :8]),
+    "vmap of grad (per-sample gradients)": lambda f, x: vmap(grad(f))(x),
+    "grad of grad": lambda f, x: grad(lambda y: grad(lambda z: f(z).sum())(y).square().sum())(x),
+}
+
+
+def in_context(name: str, device: str, context: Context) -> list[Tensor]:
+    """A transform of a function that enters ``context``."""
+
+    def inside(x: Tensor) -> Tensor:
+        with context:
+            return ((x * 1.5).sin() * (x * 0.5).exp()).tanh().sum(-1)
+
+    return tensors(INSIDE[name](inside, torch.randn(32, 32).to(device)))
+
+
+@pytest.mark.semantics("torch.func", "jvp of a function that enters the context", moves=False)
+def test_the_context_inside_a_forward_transform(device: str, storm_of: Storms) -> None:
+    unchanged(lambda context: in_context("jvp", device, context), storm_of())
+
+
+@pytest.mark.parametrize("name", [name for name in INSIDE if name != "jvp"])
+@pytest.mark.semantics("torch.func", "{name} of a function that enters the context", outcome="refused", moves=False)
+def test_the_context_inside_reverse_transforms(name: str, device: str, storm_of: Storms, refused: Refused) -> None:
+    storm = storm_of()
+    with refused(RuntimeError, r"(?s)(torch\.func.*outside|outside.*torch\.func)"):
+        in_context(name, device, storm)
 
 
 @pytest.mark.parametrize("name", ["vmap", "jvp"])
