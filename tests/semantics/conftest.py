@@ -79,14 +79,14 @@ class Storms:
             storm.close()
 
 
-FAILED = pytest.StashKey[bool]()
+NOT_PASSED = pytest.StashKey[bool]()
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    if report.failed:
-        item.stash[FAILED] = True
+    if not report.passed:
+        item.stash[NOT_PASSED] = True
     return report
 
 
@@ -95,7 +95,7 @@ def storm_of(request: pytest.FixtureRequest, device: str, config: OffloadConfig)
     before = device_bytes()
     storms = Storms(device, config)
     yield storms
-    if FAILED in request.node.stash:
+    if NOT_PASSED in request.node.stash:
         return  # its traceback holds the test's tensors
     device_bytes()  # waits
     moved = storms.offloaded_bytes() > 0
@@ -125,6 +125,6 @@ def refused(request: pytest.FixtureRequest) -> Refused:
 def _outcome_is_as_marked(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     mark = request.node.get_closest_marker("semantics")
-    if mark is not None and FAILED not in request.node.stash:
+    if mark is not None and NOT_PASSED not in request.node.stash:
         seen = any(name == REFUSAL for name, _ in request.node.user_properties)
         assert mark.kwargs.get("outcome", "works") == ("refused" if seen else "works")

@@ -148,7 +148,7 @@ def test_a_parameter_subclass(device: str, storm_of: Storms) -> None:
 @pytest.mark.semantics("subclasses", "lazily made and uninitialised parameters")
 def test_lazy_modules(device: str, storm_of: Storms) -> None:
     def run(context: Context) -> list[Tensor]:
-        model = nn.Sequential(nn.LazyLinear(64), nn.Tanh(), nn.LazyLinear(8)).to(device)
+        model = nn.Sequential(nn.LazyLinear(64, device=device), nn.Tanh(), nn.LazyLinear(8, device=device))
         batch = rows(device)
         with context:
             loss = loss_of(model(batch))
