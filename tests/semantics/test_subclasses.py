@@ -203,20 +203,22 @@ def sparse(device: str) -> None:
         pytest.skip(f"{device} has no sparse tensors: {str(error).splitlines()[0][:100]}")
 
 
-@pytest.mark.semantics("sparse", "Embedding(sparse=True): sparse gradients, 50 steps")
-def test_sparse_gradients(device: str, storm_of: Storms) -> None:
-    sparse(device)
+@pytest.mark.parametrize("place", ["the CPU", "the accelerator"])
+@pytest.mark.semantics("sparse", "Embedding(sparse=True) on {place}: sparse gradients, 50 steps")
+def test_sparse_gradients(place: str, device: str, storm_of: Storms) -> None:
+    home = "cpu" if place == "the CPU" else device
+    sparse(home)
 
     def run(context: Context) -> list[Tensor]:
-        embedding, head = nn.Embedding(128, 32, sparse=True).to(device), nn.Linear(32, 32).to(device)
-        tokens = torch.randint(0, 128, (8, 16)).to(device)
+        embedding, head = nn.Embedding(128, 32, sparse=True).to(home), nn.Linear(32, 32).to(device)
+        tokens = torch.randint(0, 128, (8, 16)).to(home)
         optimizer = torch.optim.SparseAdam(list(embedding.parameters()), lr=1e-2)
         seen: list[Tensor] = []
         for _ in range(50):
             optimizer.zero_grad()
             head.zero_grad()
             with context:
-                loss = loss_of(torch.tanh(head(embedding(tokens))))
+                loss = loss_of(torch.tanh(head(embedding(tokens).to(device))))
             loss.backward()
             gradient = embedding.weight.grad
             assert gradient is not None
