@@ -16,9 +16,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from pamiq_storm import _C, sim
 
 from .budget import budget
+from .programs import side_streams
 
-SLAB, CAP, GRANULE = 64 * 1024, 512 * 1024, 512
-STREAMS = 2
+SLAB, CAP, GRANULE, STREAMS = 64 * 1024, 512 * 1024, 512, 2
 
 
 def rounded(size: int) -> int:
@@ -58,7 +58,7 @@ class PoolMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.pool = _C.PinnedMemoryPool(torch.device("sim:0"), SLAB, CAP)
-        self.streams = [torch.Stream(device="sim") for _ in range(STREAMS)]
+        self.streams = side_streams()
         self.brakes: dict[int, contextlib.ExitStack] = {}
         self.live: list[Held] = []
         self.deferred: list[Deferred] = []
@@ -219,6 +219,7 @@ class PoolMachine(RuleBasedStateMachine):
             assert bool((copy.cpu() == held.content).all()), "the buffer was reused under a copy"
 
 
+@pytest.mark.timeout(0 if budget(1).max_examples > 1 else 120)
 def test_the_pool_is_its_model(device: str) -> None:
     if device != "sim":
         pytest.skip("holds streams and lets pinning fail: run on the simulator")

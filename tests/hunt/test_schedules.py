@@ -19,7 +19,7 @@ from torch import Tensor
 
 from pamiq_storm import OffloadConfig, offload, sim
 
-from .programs import Program, gradients, in_a_thread, on_host, same_bits
+from .programs import Program, gradients, in_a_thread, on_host, same_bits, side_streams
 
 # Leaves are used on several streams at once, which torch thinks is a mistake.
 pytestmark = pytest.mark.filterwarnings("ignore:The AccumulateGrad node's stream")
@@ -144,13 +144,12 @@ def hunt(
 ) -> Callable[[Callable[[int, list[torch.Stream]], None], Iterable[int]], None]:
     if device != "sim":
         pytest.skip("shakes the schedule: run on the simulator")
-    streams = [torch.Stream(device="sim") for _ in range(2)]
 
     def go(schedule: Callable[[int, list[torch.Stream]], None], chosen: Iterable[int]) -> None:
         count = 0
         for seed in chosen:
             try:
-                schedule(seed, streams)
+                schedule(seed, side_streams())
             except BaseException as error:
                 name = request.node.name
                 error.add_note(f"schedule {seed}: replay with STORM_SEED={seed} pytest tests/hunt -k '{name}'")
@@ -161,17 +160,17 @@ def hunt(
     return go
 
 
-@pytest.mark.timeout(0 if SCHEDULES > 2000 else 120)
+@pytest.mark.timeout(0 if SCHEDULES > 2000 else 300)
 def test_no_schedule_changes_a_bit(hunt: Callable[..., None]) -> None:
     hunt(run, seeds(0, share=1))
 
 
-@pytest.mark.timeout(0 if SCHEDULES > 2000 else 120)
+@pytest.mark.timeout(0 if SCHEDULES > 2000 else 300)
 def test_no_schedule_of_threads_changes_a_bit(hunt: Callable[..., None]) -> None:
     hunt(run_in_threads, seeds(1_000_000, share=20))
 
 
-@pytest.mark.timeout(0 if SCHEDULES > 2000 else 120)
+@pytest.mark.timeout(0 if SCHEDULES > 2000 else 300)
 def test_threads_that_switch_all_the_time_change_no_bit(hunt: Callable[..., None]) -> None:
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
