@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torch._dynamo  # a million objects: here, so that they are frozen too
 from torch import nn
 
 from pamiq_storm import OffloadConfig, offload
@@ -37,9 +38,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             raise pytest.UsageError(f"{item.nodeid}: an outcome is one of {OUTCOMES}")
 
 
-@pytest.fixture(scope="package", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _quick_collections() -> Iterator[None]:
-    """Each test collects garbage several times: what torch's import left behind need not be walked each time."""
+    """Each test collects garbage several times: what imports left behind need not be walked each time."""
     gc.collect()
     gc.freeze()
     yield

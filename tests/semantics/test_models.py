@@ -85,7 +85,7 @@ class Branches(nn.Module):
 
 
 def sequence() -> Tensor:
-    return torch.randn(8, 12, 16)
+    return torch.randn(8, 6, 16)
 
 
 def rows() -> Tensor:

@@ -1,4 +1,4 @@
-"""Threads and streams: forward and backward wherever they run."""
+"""Threads and streams: forward and backward wherever they run. Several processes (DDP) are not stated here."""
 
 from __future__ import annotations
 
