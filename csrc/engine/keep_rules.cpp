@@ -2,6 +2,8 @@
 
 #include <torch/csrc/autograd/functions/accumulate_grad.h>
 
+#include <atomic>
+
 namespace storm {
 namespace {
 
@@ -15,6 +17,13 @@ constexpr c10::DispatchKeySet kWrapped({
     c10::DispatchKey::Batched,
     c10::DispatchKey::ZeroTensor,
 });
+
+std::atomic<KeepRules::PlainObject> plain_object{nullptr};
+
+bool has_plain_object(const at::TensorBase& tensor) {
+  const auto check = plain_object.load(std::memory_order_relaxed);
+  return check == nullptr || check(tensor);
+}
 
 // The leaf that `tensor` is another dtype of, if it is: autocast's weights.
 at::Tensor cast_leaf(const at::TensorBase& tensor) {
@@ -41,7 +50,11 @@ bool KeepRules::movable(const at::Tensor& tensor, c10::Device device) {
   const auto* impl = tensor.unsafeGetTensorImpl();
   return tensor.device() == device && tensor.layout() == at::kStrided && tensor.has_storage() &&
          !impl->key_set().has_any(kWrapped) && !tensor.is_quantized() && !tensor.is_nested() &&
-         !tensor.is_inference() && !impl->has_symbolic_sizes_strides();
+         !tensor.is_inference() && !impl->has_symbolic_sizes_strides() && has_plain_object(tensor);
+}
+
+void KeepRules::set_plain_object(PlainObject check) noexcept {
+  plain_object.store(check);
 }
 
 bool KeepRules::skips(const at::Tensor& tensor) const {

@@ -18,6 +18,11 @@ class KeepRules {
   KeepRules(c10::Device device, size_t min_bytes, const std::vector<at::Tensor>& model);
   // Nothing when the tensor may move; then `own` is what it touches.
   std::optional<KeepReason> reason(const at::Tensor& tensor, ByteRange& own) const;
+  // Whether a tensor's Python object is of torch's own classes; a user's class may carry more than
+  // bytes. Set by the Python layer; callable without the GIL.
+  using PlainObject = bool (*)(const at::TensorBase& tensor) noexcept;
+  static void set_plain_object(PlainObject check) noexcept;
+
   // A plain strided tensor of `device`, nothing but its bytes.
   static bool movable(const at::Tensor& tensor, c10::Device device);
 

@@ -18,8 +18,9 @@ uint32_t version_of(const at::Tensor& tensor) {
 SavedTensor SavedTensor::keep(const at::Tensor& tensor, Place place) {
   SavedTensor saved;
   // Shares storage and version counter, not the history: an operation that saves its own output
-  // would otherwise own itself.
-  saved.kept_ = tensor.tensor_data();
+  // would otherwise own itself. A leaf has none; it may get new `.data`, or be of a user's class:
+  // it stays itself.
+  saved.kept_ = tensor.is_leaf() ? tensor : tensor.tensor_data();
   saved.kept_version_ = version_of(saved.kept_);
   saved.place_ = std::move(place);
   return saved;

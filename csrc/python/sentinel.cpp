@@ -69,6 +69,14 @@ std::pair<c10::SafePyObject, c10::SafePyObject> python_view(
           c10::SafePyObject(py::cast(saved).release().ptr(), interpreter)};
 }
 
+// Reads a type pointer of an object that its tensor keeps alive, and no counts.
+bool is_plain(const at::TensorBase& tensor) noexcept {
+  const PyObject* object = tensor.unsafeGetTensorImpl()->pyobj_slot()->load_pyobj();
+  if (object == nullptr) return true;
+  const auto* cls = reinterpret_cast<const PyObject*>(Py_TYPE(object));
+  return cls == THPVariableClass || cls == ParameterClass;
+}
+
 void* release_gil() noexcept {
   return PyGILState_Check() ? PyEval_SaveThread() : nullptr;
 }
@@ -113,6 +121,7 @@ void bind_sentinel(py::module_& m) {
         "Answer saved-tensor hooks in C++ from now on. False where this torch does not allow it.");
   m.def("after_fork_in_child", &hook_dispatch_after_fork);
   set_sentinel_lookup(&context_of);
+  KeepRules::set_plain_object(&is_plain);
   OffloadHook::set_python_view(&python_view);
   BlockingRegion::set_callbacks(&release_gil, &retake_gil);
 }
