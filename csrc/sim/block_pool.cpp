@@ -48,8 +48,10 @@ BlockPool::FreeBlock BlockPool::key(const Blocks::value_type& entry) {
 char* BlockPool::take(const Request& request) {
   const bool small = request.small();
   const auto fit = free_.lower_bound({small, request.owner, request.bytes(), nullptr});
-  if (fit == free_.end() || fit->small != small || fit->owner != request.owner) return nullptr;
-  const auto block = blocks_.find(fit->data);
+  if (fit == free_.end() || fit->first.small != small || fit->first.owner != request.owner) {
+    return nullptr;
+  }
+  const auto block = fit->second;
   remove_free(block);
   return use(block, request);
 }
@@ -123,7 +125,7 @@ bool BlockPool::has_neighbour(const Block& block) {
 void BlockPool::add_free(Blocks::iterator place) {
   auto& block = place->second;
   block.free = true;
-  free_.insert(key(*place));
+  free_.emplace(key(*place), place);
   if (has_neighbour(block)) stats(block.owner.device).rest_added(block.bytes, block.small);
 }
 

@@ -9,7 +9,6 @@
 #include <cstddef>
 #include <map>
 #include <optional>
-#include <set>
 #include <vector>
 
 #include "sim/memory_stats.h"
@@ -94,7 +93,7 @@ class BlockPool {
   void join_next(Blocks::iterator block);
 
   Blocks blocks_;
-  std::set<FreeBlock> free_;
+  std::map<FreeBlock, Blocks::iterator> free_;
   std::map<const char*, Segment> segments_;
   std::array<MemoryStats, kMaxDevices> stats_;
 };

@@ -127,8 +127,7 @@ Task Stream::next_task() {
 void Stream::execute(Task task) {
   switch (task.kind()) {
     case TaskKind::record:
-      task.marker()->reach();
-      break;
+      break;  // reached when it counts as finished, see below
     case TaskKind::wait:
       wait_on(*task.marker());
       break;
@@ -138,8 +137,9 @@ void Stream::execute(Task task) {
     default:
       if (!faults_.lost()) work(task);
   }
+  const MarkerRef reached = task.kind() == TaskKind::record ? task.marker() : nullptr;
   task = Task();  // releases what the closure holds before anyone sees it finished
-  finish_task();
+  finish_task(reached);
 }
 
 void Stream::work(Task& task) {
@@ -169,10 +169,12 @@ void Stream::wait_on(const Marker& marker) {
   }
 }
 
-void Stream::finish_task() {
+// One step for whoever looks: the event is reached, and the stream idle if it was its last task.
+void Stream::finish_task(const MarkerRef& reached) {
   bool wake = false;
   {
     std::lock_guard lock(mutex_);
+    if (reached) reached->reach();
     ++finished_;
     executing_ = false;
     wake = waiters_ > 0;

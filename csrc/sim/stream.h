@@ -48,7 +48,7 @@ class Stream {
   void execute(Task task);
   void work(Task& task);
   void wait_on(const Marker& marker);
-  void finish_task();
+  void finish_task(const MarkerRef& reached);
 
   const int device_;
   FaultSlot& faults_;

@@ -123,6 +123,17 @@ def test_elapsed_time_spans_the_work_between_two_events(sim, stream):
     assert begin.elapsed_time(end) >= 50
 
 
+def test_a_stream_is_idle_once_its_last_event_is_reached(stream):
+    for _ in range(3000):
+        event = stream.record_event()
+        event.synchronize()
+        assert stream.query()
+        event = stream.record_event()
+        while not event.query():
+            pass
+        assert stream.query()
+
+
 def test_the_launch_queue_blocks_the_host_instead_of_growing(sim, stream):
     done = threading.Event()
 

@@ -1,6 +1,7 @@
-"""Two devices: each has its streams, memory, random numbers and faults. Each test has its own process, since the number
-of devices is fixed when the simulator is first enabled."""
+"""Two devices: each has its streams, memory, random numbers and faults. They have a process of their own, since the
+number of devices is fixed when the simulator is first enabled."""
 
+import json
 import subprocess
 import sys
 import textwrap
@@ -187,9 +188,31 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_two_devices(name):
-    code = SETUP + textwrap.dedent(CASES[name])
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50)
+RUN = """
+import gc, json, sys, traceback
+failures = {}
+for name, code in json.load(sys.stdin).items():
+    gc.collect()
+    torch.accelerator.set_device_index(0)
+    torch.accelerator.empty_cache()
+    try:
+        exec(code, dict(globals()))
+    except BaseException:
+        failures[name] = traceback.format_exc()
+print(json.dumps(failures))
+"""
+
+
+@pytest.fixture(scope="module")
+def failures():
+    cases = {name: textwrap.dedent(code) for name, code in CASES.items()}
+    command = [sys.executable, "-c", SETUP + RUN]
+    done = subprocess.run(command, input=json.dumps(cases), capture_output=True, text=True, timeout=50)
     assert done.stderr == ""
     assert done.returncode == 0
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_two_devices(name, failures):
+    assert failures.get(name, "") == ""
