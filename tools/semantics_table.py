@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import torch
 
 ROOT = Path(__file__).resolve().parents[1]
 TESTS = "tests/semantics"
@@ -65,7 +66,8 @@ class Recorder:
         if report.failed:
             self.failed.add(report.nodeid)
         if report.skipped:
-            self.skipped[report.nodeid] = report.longrepr[2] if isinstance(report.longrepr, tuple) else ""
+            reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else ""
+            self.skipped[report.nodeid] = reason.removeprefix("Skipped: ")
         if any(name == "refusal" for name, _ in report.user_properties):
             self.refused.add(report.nodeid)
 
@@ -94,6 +96,10 @@ def _run(*options: str) -> Recorder:
     return recorder
 
 
+def _device() -> str:
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "the simulated accelerator"
+
+
 def _cell(text: str) -> str:
     return text.replace("|", "\\|")
 
@@ -107,11 +113,12 @@ def render(rows: list[Row], left_out: list[tuple[Row, str]]) -> str:
     areas = list(dict.fromkeys(row.area for row in rows))
     ordered = sorted(dict.fromkeys(rows), key=lambda row: areas.index(row.area))
     refused = sum(row.outcome == OUTCOMES["refused"] for row in ordered)
-    text = HEADER + f"{len(ordered)} combinations: {len(ordered) - refused} work, {refused} are refused by name.\n\n"
+    text = HEADER + f"{len(ordered)} combinations: {len(ordered) - refused} work, {refused} are refused by name. "
+    text += f"This run's device: {_device()}.\n\n"
     text += "| area | combination | works / refused by name | test |\n|---|---|---|---|\n"
     text += "".join(_line(row) + "\n" for row in ordered)
     if left_out:
-        text += "\nStated by a test too, which this run had not the device for:\n\n"
+        text += "\nStated by tests that need another device than this run's:\n\n"
         text += "".join(f"* {row.area}, {row.combination}: {reason}\n" for row, reason in left_out)
     return text
 

@@ -174,8 +174,8 @@ def nested(device: str) -> Tensor:
         offsets = torch.tensor([0, 8, 20, 48]).to(device)
         made = torch.nested.nested_tensor_from_jagged(values, offsets)
         (made * 2.0).sin()
-    except (RuntimeError, NotImplementedError) as error:
-        pytest.skip(f"{device} has no nested tensors: {str(error).splitlines()[0][:100]}")
+    except (RuntimeError, NotImplementedError):
+        pytest.skip(f"{device} has no nested tensors")
     return made
 
 
@@ -199,8 +199,8 @@ def test_nested_tensors(device: str, storm_of: Storms) -> None:
 def sparse(device: str) -> None:
     try:
         torch.eye(4).to_sparse().to(device)
-    except (RuntimeError, NotImplementedError) as error:
-        pytest.skip(f"{device} has no sparse tensors: {str(error).splitlines()[0][:100]}")
+    except (RuntimeError, NotImplementedError):
+        pytest.skip(f"{device} has no sparse tensors")
 
 
 @pytest.mark.parametrize("place", ["the CPU", "the accelerator"])
