@@ -137,7 +137,7 @@ class EngineMachine(RuleBasedStateMachine):
         program=programs,
         which=st.integers(0, len(CONFIGS) - 1),
         nth=st.integers(1, 40),
-        kind=st.sampled_from(["allocation", "copy", "task"]),
+        kind=st.sampled_from(["allocation", "copy", "task", "lose_device"]),
         backward_only=st.booleans(),
     )
     def something_fails(self, program: Program, which: int, nth: int, kind: str, backward_only: bool) -> None:
