@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections.abc
 import torch
 import typing
-__all__: list[str] = ['DefaultScope', 'OffloadConfig', 'OffloadContext', 'OffloadedActivation', 'PinnedMemoryBuffer', 'PinnedMemoryPool', 'SavedTensor', 'Sentinel', 'StormModel', 'StormSystem', 'StormTrainer', 'after_fork_in_child', 'default_system', 'ensure_hook_dispatch', 'fetch_activation_from_cpu', 'hook_pair', 'offload_activation_to_cpu', 'release_default_contexts', 'release_default_systems', 'set_process_exiting']
+__all__: list[str] = ['DefaultScope', 'OffloadConfig', 'OffloadContext', 'OffloadedActivation', 'PinnedMemoryBuffer', 'PinnedMemoryPool', 'SavedTensor', 'Sentinel', 'StormModel', 'StormSystem', 'StormTrainer', 'after_fork_in_child', 'default_system', 'ensure_hook_dispatch', 'fetch_activation_from_cpu', 'hook_pair', 'offload_activation_to_cpu', 'release_default_contexts', 'set_process_exiting']
 class PinnedMemoryBuffer:
     def release(self) -> None:
         ...
@@ -166,8 +166,6 @@ def hook_pair(context: OffloadContext) -> tuple[typing.Any, typing.Any]:
 def offload_activation_to_cpu(activation: torch.Tensor, layer_id: typing.SupportsInt | typing.SupportsIndex, system: StormSystem) -> OffloadedActivation:
     ...
 def release_default_contexts() -> None:
-    ...
-def release_default_systems() -> None:
     ...
 def set_process_exiting() -> None:
     ...
