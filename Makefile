@@ -38,7 +38,7 @@ lint: $(DONE)/build $(DONE)/demo $(DONE)/test $(DONE)/dev  ## Formatters, linter
 stubs: $(DONE)/build $(DONE)/dev  ## Write pamiq_storm/*.pyi again from the built extensions
 	$(PY) tools/stubs.py
 
-cpp-test: $(DONE)/torch $(DONE)/cmake  ## Build and run the C++ tests (SANITIZE=address, thread or undefined)
+cpp-test: $(DONE)/torch $(DONE)/cmake  ## Build and run the C++ tests (SANITIZE=address, which checks undefined behaviour too, or thread)
 	.venv/bin/cmake -S . -B $(CPP_BUILD) -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/.venv/bin/ninja \
 	  -DPYTHON=$(CURDIR)/$(PY) -DSANITIZE=$(SANITIZE) -DWERROR=$(if $(WERROR),ON,OFF) --log-level=WARNING
 	.venv/bin/cmake --build $(CPP_BUILD) --parallel $$($(PY) tools/build_support.py --jobs)

@@ -5,37 +5,8 @@ from __future__ import annotations
 import collections.abc
 import torch
 import typing
-__all__: list[str] = ['DefaultScope', 'OffloadConfig', 'OffloadContext', 'OffloadedActivation', 'PinnedMemoryBuffer', 'PinnedMemoryPool', 'SavedTensor', 'Sentinel', 'StormModel', 'StormSystem', 'StormTrainer', 'after_fork_in_child', 'default_system', 'ensure_hook_dispatch', 'fetch_activation_from_cpu', 'hook_pair', 'offload_activation_to_cpu', 'release_default_contexts', 'set_process_exiting']
-class PinnedMemoryBuffer:
-    def release(self) -> None:
-        ...
-    def tensor(self) -> torch.Tensor:
-        ...
-    def tensors(self) -> list[torch.Tensor]:
-        ...
-    @property
-    def bytes(self) -> int:
-        ...
-    @property
-    def pinned(self) -> bool:
-        ...
-class PinnedMemoryPool:
-    def __init__(self, device: torch.device, slab_bytes: typing.SupportsInt | typing.SupportsIndex = 67108864, cap_bytes: typing.SupportsInt | typing.SupportsIndex = 18446744073709551615) -> None:
-        ...
-    def check_invariants(self) -> None:
-        ...
-    def recycle_after(self, buffer: PinnedMemoryBuffer, streams: collections.abc.Sequence[torch.Stream]) -> None:
-        ...
-    def reset_peaks(self) -> None:
-        ...
-    def stats(self) -> dict:
-        ...
-    def trim(self) -> None:
-        ...
-    def try_acquire(self, bytes: typing.SupportsInt | typing.SupportsIndex, pieces: bool = False) -> PinnedMemoryBuffer:
-        ...
-    def wait_for_oldest(self) -> bool:
-        ...
+import typing_extensions
+__all__: list[str] = ['DefaultScope', 'OffloadConfig', 'OffloadContext', 'OffloadedActivation', 'SavedTensor', 'Sentinel', 'StormModel', 'StormSystem', 'StormTrainer', 'after_fork_in_child', 'default_system', 'ensure_hook_dispatch', 'exchange_label', 'fetch_activation_from_cpu', 'hook_pair', 'label_of', 'memory_pressure_callback', 'offload_activation_to_cpu', 'release_default_contexts', 'set_process_exiting', 'start_recording', 'stop_recording']
 class OffloadConfig:
     measure_stalls: bool
     def __init__(self) -> None:
@@ -157,11 +128,21 @@ def ensure_hook_dispatch() -> bool:
     """
     Answer saved-tensor hooks in C++ from now on. False where this torch does not allow it.
     """
+def exchange_label(label: typing.SupportsInt | typing.SupportsIndex) -> int:
+    """
+    Sets what this thread computes, for traces; returns what it was.
+    """
 def fetch_activation_from_cpu(activation: OffloadedActivation) -> torch.Tensor:
     ...
 def hook_pair(context: OffloadContext) -> tuple[typing.Any, typing.Any]:
     """
     The (pack, unpack) pair that stands for `context` on torch's saved-tensor hook stack.
+    """
+def label_of(name: str) -> int:
+    ...
+def memory_pressure_callback() -> typing_extensions.CapsuleType:
+    """
+    A `bool (*)(c10::Device) noexcept` for an allocator that runs dry: true when memory was freed.
     """
 def offload_activation_to_cpu(activation: torch.Tensor, layer_id: typing.SupportsInt | typing.SupportsIndex, system: StormSystem) -> OffloadedActivation:
     ...
@@ -169,3 +150,9 @@ def release_default_contexts() -> None:
     ...
 def set_process_exiting() -> None:
     ...
+def start_recording() -> None:
+    ...
+def stop_recording() -> dict:
+    """
+    Ends the recording and returns it, once what it recorded is over.
+    """

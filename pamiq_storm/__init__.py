@@ -14,17 +14,21 @@ from .config import OffloadConfig
 from .nn import StormLayer, StormModel, StormTrainer
 from .offload import offload
 from .stats import OffloadStats
+from .trace import ModuleStats, TraceEvent, trace
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "ModuleStats",
     "OffloadConfig",
     "OffloadStats",
     "StormLayer",
     "StormModel",
     "StormSystem",
     "StormTrainer",
+    "TraceEvent",
     "fetch_activation_from_cpu",
     "offload",
     "offload_activation_to_cpu",
+    "trace",
 ]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 import typing
-__all__: list[str] = ['Config', 'Faults', 'Fuzz', 'Hold', 'Injection', 'Stall', 'configure', 'current_config', 'enable', 'enabled', 'forked', 'renew_autograd_engine', 'reset_stats', 'rng_state', 'set_rng_state', 'shutdown', 'stats']
+import typing_extensions
+__all__: list[str] = ['Config', 'Faults', 'Fuzz', 'Hold', 'Injection', 'Stall', 'configure', 'current_config', 'enable', 'enabled', 'forked', 'renew_autograd_engine', 'reset_stats', 'rng_state', 'set_memory_pressure_callback', 'set_rng_state', 'shutdown', 'stats']
 class Config:
     poison: bool
     synchronous: bool
@@ -94,6 +95,8 @@ def renew_autograd_engine() -> None:
 def reset_stats() -> None:
     ...
 def rng_state(arg0: typing.SupportsInt | typing.SupportsIndex) -> tuple:
+    ...
+def set_memory_pressure_callback(arg0: typing_extensions.CapsuleType | None) -> None:
     ...
 def set_rng_state(arg0: typing.SupportsInt | typing.SupportsIndex, arg1: typing.SupportsInt | typing.SupportsIndex, arg2: typing.SupportsInt | typing.SupportsIndex) -> None:
     ...

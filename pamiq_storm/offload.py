@@ -75,7 +75,13 @@ class offload:  # noqa: N801  (read as a verb, like torch.no_grad)
             )
         context = _C.OffloadContext(self._system._engine, list(_stays(self._model)))
         pair = _C.hook_pair(context)
-        _autograd._push_saved_tensors_default_hooks(*pair)
+        try:
+            _autograd._push_saved_tensors_default_hooks(*pair)
+        except RuntimeError as error:
+            raise RuntimeError(
+                f"offload cannot be entered where torch has saved-tensor hooks disabled: {error} Enter it outside, "
+                "around code that autograd differentiates."
+            ) from None
         self._stack().append(pair)
         return self
 

@@ -144,13 +144,14 @@ def enable(
     """
     global _native
     config = parse(memory, d2h, h2d, pageable, devices, poison, synchronous)
-    from pamiq_storm import _sim
+    from pamiq_storm import _C, _sim
 
     first = not _sim.enabled()
     _sim.enable(fill(_sim.Config(), config))
     if not first:
         return
     _native = _sim
+    _sim.set_memory_pressure_callback(_C.memory_pressure_callback())
     # torch's Python side has the name to learn too: it patches repr and the profiler.
     torch.utils.rename_privateuse1_backend("sim")  # pyright: ignore[reportPrivateImportUsage]
     torch._register_device_module("sim", device_module(_sim))

@@ -28,20 +28,21 @@ InFlight::Items InFlight::take_front(size_t limit) {
   return taken;
 }
 
-void InFlight::let_go(Items items, bool wait) {
+void InFlight::let_go(Items items, StallCause cause) {
   for (auto& item : items) {
-    if (wait && !item.copied->done()) stalls_.wait(item.home, *item.copied);
+    if (!item.copied->done()) stalls_.wait(item.home, *item.copied, cause, item.label);
   }
 }
 
-void InFlight::add(c10::Storage storage, size_t bytes, const c10::Stream& home, EventRef copied) {
+void InFlight::add(c10::Storage storage, size_t bytes, const c10::Stream& home, EventRef copied,
+                   Label label) {
   {
     std::lock_guard lock(mutex_);
-    items_.push_back({std::move(storage), bytes, home, std::move(copied)});
+    items_.push_back({std::move(storage), bytes, home, std::move(copied), label});
     bytes_ += bytes;
   }
   let_go_finished();
-  let_go(take_front(window_bytes_), /*wait=*/true);
+  let_go(take_front(window_bytes_), StallCause::window_full);
 }
 
 void InFlight::let_go_finished() {
@@ -58,7 +59,7 @@ void InFlight::let_go_finished() {
 bool InFlight::let_go_all() {
   auto items = take_front(0);
   const bool any = !items.empty();
-  let_go(std::move(items), /*wait=*/true);
+  let_go(std::move(items), StallCause::needed);
   return any;
 }
 

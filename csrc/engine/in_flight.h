@@ -22,7 +22,8 @@ class InFlight {
   ~InFlight();
 
   // `home` is the stream whose order governs the storage's memory. Makes room first.
-  void add(c10::Storage storage, size_t bytes, const c10::Stream& home, EventRef copied);
+  void add(c10::Storage storage, size_t bytes, const c10::Stream& home, EventRef copied,
+           Label label);
   void let_go_finished();
   // Lets go of everything, telling streams to wait where copies still run; false when that is
   // nothing.
@@ -37,9 +38,10 @@ class InFlight {
     size_t bytes;
     c10::Stream home;
     EventRef copied;
+    Label label;
   };
   using Items = std::deque<Item>;
-  void let_go(Items items, bool wait);
+  void let_go(Items items, StallCause cause);
   Items take_front(size_t limit);
 
   const size_t window_bytes_;

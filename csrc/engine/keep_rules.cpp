@@ -56,7 +56,7 @@ bool KeepRules::is_parameter(const at::Tensor& tensor) const {
   if (!base.requires_grad()) return false;
   if (base.is_leaf()) return true;
   const auto leaf = cast_leaf(base);
-  return leaf.defined() && (skips(leaf) || leaf.requires_grad());
+  return leaf.defined() && (skipped_.empty() || skips(leaf));
 }
 
 std::optional<KeepReason> KeepRules::reason(const at::Tensor& tensor, ByteRange& own) const {

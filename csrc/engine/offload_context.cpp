@@ -1,5 +1,7 @@
 #include "engine/offload_context.h"
 
+#include <ATen/record_function.h>
+
 namespace storm {
 
 OffloadContext::OffloadContext(std::shared_ptr<StormSystem> system,
@@ -28,7 +30,9 @@ bool OffloadContext::is_last(size_t bytes) {
 }
 
 SavedTensor OffloadContext::keep(const at::Tensor& tensor, KeepReason reason, Place place) {
-  system_->transfers()->counters.keep(reason, tensor.numel() * tensor.element_size());
+  system_->transfers()->count(current_label(), [&](auto& counters) {
+    counters.keep(reason, tensor.numel() * tensor.element_size());
+  });
   return SavedTensor::keep(tensor, std::move(place));
 }
 
@@ -37,10 +41,13 @@ SavedTensor OffloadContext::save(const at::Tensor& tensor) {
   ByteRange own;
   if (auto reason = rules_.reason(tensor, own)) return keep(tensor, *reason);
 
+  RECORD_FUNCTION("storm::offload", {});
   const auto tape = open_tape();
   const auto known = tape->find(tensor, own);
   if (known.bytes) {
-    system_->transfers()->counters.share(own.bytes());
+    known.bytes->used_on(system_->transfers()->compute_stream(), tensor);
+    system_->transfers()->count(current_label(),
+                                [&](auto& counters) { counters.share(own.bytes()); });
     return SavedTensor::offload(tensor, known.bytes,
                                 Tape::append(tape, known.bytes, /*first=*/false));
   }

@@ -10,20 +10,51 @@
 #include "transfer/copy.h"
 
 namespace storm {
+namespace {
+
+uint64_t next_id() {
+  static std::atomic<uint64_t> last{0};
+  return ++last;
+}
+
+}  // namespace
 
 OffloadedStorage::OffloadedStorage(std::shared_ptr<Transfers> transfers, const at::Tensor& tensor,
                                    ByteRange range, PinnedMemoryBuffer host)
     : transfers_(std::move(transfers)),
       identity_(tensor),
       range_(range),
+      id_(next_id()),
       home_(transfers_->compute_stream()),
       host_(std::move(host)),
       lent_(tensor.storage().getWeakStorageImpl()) {
+  // The graph would have held memory of another stream until backward. We let go of it in home's
+  // order, so its allocator must know of home; for home's own memory this is nothing.
+  transfers_->guard.recordDataPtrOnStream(tensor.storage().data_ptr(), home_);
   const auto& d2h = transfers_->streams.d2h();
   Event::record(home_).block(d2h);
-  copied_ = copy_to_host(bytes_of(tensor.storage(), range_), *host_, d2h);
-  transfers_->in_flight.add(tensor.storage(), range_.bytes(), home_, copied_);
-  transfers_->counters.offload(range_.bytes());
+  if (const auto recorder = Recorder::active()) {
+    recorder->describe(id_, tensor);
+    recorder->host_bytes(transfers_->pool->stats().live_bytes);
+  }
+  copied_ = copy(/*to_host=*/true, bytes_of(tensor.storage(), range_));
+  transfers_->in_flight.add(tensor.storage(), range_.bytes(), home_, copied_, label_);
+  transfers_->count(label_, [&](auto& counters) { counters.offload(range_.bytes()); });
+}
+
+EventRef OffloadedStorage::copy(bool to_host, const at::Tensor& device_bytes) const {
+  const auto& stream = to_host ? transfers_->streams.d2h() : transfers_->streams.h2d();
+  const auto move = [&] {
+    return to_host ? copy_to_host(device_bytes, *host_, stream)
+                   : copy_to_device(*host_, device_bytes, stream);
+  };
+  const auto recorder = Recorder::active();
+  if (!recorder) return move();
+  auto begin = Event::record(stream, Event::Timing::yes);
+  auto done = move();
+  recorder->copied(stream, to_host, id_, label_, range_.bytes(),
+                   {std::move(begin), Event::record(stream, Event::Timing::yes)});
+  return done;
 }
 
 OffloadedStorage::~OffloadedStorage() {
@@ -33,8 +64,14 @@ OffloadedStorage::~OffloadedStorage() {
     std::vector<EventRef> events = std::move(reads_);
     events.push_back(copied_);
     transfers_->pool->recycle_after(std::move(*host_), std::move(events));
+    if (const auto recorder = Recorder::active())
+      recorder->host_bytes(transfers_->pool->stats().live_bytes);
   } catch (...) {  // a lost device: nothing runs any more, ~PinnedMemoryBuffer returns the range
   }
+}
+
+void OffloadedStorage::used_on(const c10::Stream& stream, const at::Tensor& tensor) const {
+  if (stream != home_) transfers_->guard.recordDataPtrOnStream(tensor.storage().data_ptr(), stream);
 }
 
 OffloadedStorage::Arrival OffloadedStorage::bring_back() {
@@ -50,17 +87,18 @@ OffloadedStorage::Arrival OffloadedStorage::bring_back() {
   // has passed.
   Event::record(home_).block(h2d);
   copied_->block(h2d);
-  auto arrived = copy_to_device(*host_, bytes, h2d);
-  transfers_->counters.fetch(range_.bytes());
+  auto arrived = copy(/*to_host=*/false, bytes);
+  transfers_->count(label_, [&](auto& counters) { counters.fetch(range_.bytes()); });
   std::lock_guard lock(mutex_);
   std::erase_if(reads_, [](const EventRef& event) { return event->done(); });
   reads_.push_back(arrived);
   return {bytes.storage(), range_.begin, std::move(arrived)};
 }
 
-OffloadedStorage::Loan OffloadedStorage::lend(const Arrival& arrival, const c10::Stream& stream) {
+OffloadedStorage::Loan OffloadedStorage::lend(const Arrival& arrival, const c10::Stream& stream,
+                                              StallCause cause) {
   if (arrival.arrived && !arrival.arrived->done())
-    transfers_->stalls.wait(stream, *arrival.arrived);
+    transfers_->stalls.wait(stream, *arrival.arrived, cause, label_);
   // Lent to another stream than the one its memory belongs to: the allocator must know, as for any
   // tensor.
   if (stream != home_) transfers_->guard.recordDataPtrOnStream(arrival.storage.data_ptr(), stream);
@@ -84,19 +122,20 @@ std::optional<OffloadedStorage::Loan> OffloadedStorage::take_if_here(const c10::
     }
   }
   if (!here) return std::nullopt;
-  if (!here->arrived) transfers_->counters.give_back(range_.bytes());
-  return lend(*here, stream);
+  if (!here->arrived)
+    transfers_->count(label_, [&](auto& counters) { counters.give_back(range_.bytes()); });
+  return lend(*here, stream, StallCause::arriving);
 }
 
 OffloadedStorage::Loan OffloadedStorage::fetch(const c10::Stream& stream) {
-  transfers_->counters.late_fetch();
+  transfers_->count(label_, [](auto& counters) { counters.late_fetch(); });
   Arrival arrival = bring_back();
   {
     std::lock_guard lock(mutex_);
     lent_ = arrival.storage.getWeakStorageImpl();
     lent_arrived_ = arrival.arrived;
   }
-  return lend(arrival, stream);
+  return lend(arrival, stream, StallCause::late);
 }
 
 Claim OffloadedStorage::claim(std::shared_ptr<OffloadedStorage> bytes) {

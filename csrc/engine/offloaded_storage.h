@@ -10,6 +10,7 @@
 #include "base/event.h"
 #include "engine/geometry.h"
 #include "engine/identity.h"
+#include "engine/recorder.h"
 #include "host/pinned_pool.h"
 
 namespace storm {
@@ -34,6 +35,9 @@ class OffloadedStorage {
   ~OffloadedStorage();
   OffloadedStorage(const OffloadedStorage&) = delete;
   OffloadedStorage& operator=(const OffloadedStorage&) = delete;
+
+  // The tensor over these bytes is saved once more, on `stream`. Does not synchronise.
+  void used_on(const c10::Stream& stream, const at::Tensor& tensor) const;
 
   // On the device now, ready in `stream`'s order, or nothing.
   struct Loan {
@@ -60,13 +64,16 @@ class OffloadedStorage {
   };
   Arrival bring_back();
   std::optional<Arrival> lent_locked() const;
-  Loan lend(const Arrival& arrival, const c10::Stream& stream);
+  EventRef copy(bool to_host, const at::Tensor& device_bytes) const;
+  Loan lend(const Arrival& arrival, const c10::Stream& stream, StallCause cause);
   void let_go(const Arrival& arrival);
   void end_claim(bool spent) noexcept;
 
   const std::shared_ptr<Transfers> transfers_;
   const Identity identity_;
   const ByteRange range_;
+  const Label label_ = current_label();
+  const uint64_t id_;
   const c10::Stream home_;  // the stream whose order governs the bytes' memory on the device
   std::optional<PinnedMemoryBuffer> host_;
   EventRef copied_;  // the host buffer is filled behind this

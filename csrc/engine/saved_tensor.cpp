@@ -1,5 +1,7 @@
 #include "engine/saved_tensor.h"
 
+#include <ATen/record_function.h>
+
 #include "base/check.h"
 
 namespace storm {
@@ -52,8 +54,13 @@ at::Tensor SavedTensor::fetch() const {
     if (place_) place_.reached();
     return kept_;
   }
+  RECORD_FUNCTION("storm::fetch", {});
   auto loan = place_.take(*away_->bytes);
-  return away_->geometry.over(loan.storage, loan.begin);
+  auto tensor = away_->geometry.over(loan.storage, loan.begin);
+  // As without us, where both are one tensor: a backward that changes what it was given is seen by
+  // the next taker of the same bytes.
+  tensor.unsafeGetTensorImpl()->set_version_counter(away_->bytes->identity().counter);
+  return tensor;
 }
 
 }  // namespace storm

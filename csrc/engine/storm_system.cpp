@@ -1,5 +1,6 @@
 #include "engine/storm_system.h"
 
+#include <ATen/record_function.h>
 #include <c10/core/CachingDeviceAllocator.h>
 
 #include "base/bytes.h"
@@ -42,7 +43,11 @@ StormSystem::StormSystem(c10::Device device, OffloadConfig config,
 std::optional<PinnedMemoryBuffer> StormSystem::acquire_host(size_t bytes) {
   for (;;) {
     if (auto buffer = pool().try_acquire(bytes, Layout::pieces)) return buffer;
+    RECORD_FUNCTION("storm::wait_for_host_memory", {});
+    const double began = Recorder::now();
     if (!pool().wait_for_oldest()) return std::nullopt;
+    if (const auto recorder = Recorder::active())
+      recorder->host_stalled(current_label(), began, Recorder::now());
   }
 }
 

@@ -1,5 +1,7 @@
 #include "engine/tape.h"
 
+#include <ATen/record_function.h>
+
 namespace storm {
 
 Place& Place::operator=(Place&& other) noexcept {
@@ -131,6 +133,7 @@ void Tape::fetch_ahead() {
       position = next_;
     }
     Claim claim;  // ends after the lock below when the position needs it no more
+    RECORD_FUNCTION("storm::prefetch", {});
     try {
       claim = OffloadedStorage::claim(std::move(bytes));
     } catch (const c10::OutOfMemoryError&) {  // not needed yet: backward will ask again

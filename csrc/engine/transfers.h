@@ -40,6 +40,13 @@ class Transfers final : public Holder {
     return in_flight.let_go_all() || ahead;
   }
 
+  // Counts for the engine and, while a trace is written, for one module.
+  template <class Count>
+  void count(Label label, const Count& count) {
+    count(counters);
+    if (const auto recorder = Recorder::active()) count(recorder->counters(label));
+  }
+
   const c10::Device device;
   const c10::impl::VirtualGuardImpl guard;
   const TransferStreams streams;

@@ -9,11 +9,8 @@
 namespace py = pybind11;
 
 namespace storm::python {
-namespace {
 
-py::dict stats_of(StormSystem& system) {
-  const EngineStats engine = system.engine_stats();
-  const PoolStats pool = system.pool().stats();
+py::dict to_dict(const EngineStats& engine) {
   py::dict d;
   static constexpr const char* kReasons[] = {"parameter", "small", "last", "foreign", "host_full"};
   static_assert(std::size(kReasons) == static_cast<size_t>(KeepReason::count));
@@ -31,6 +28,16 @@ py::dict stats_of(StormSystem& system) {
   d["returned_bytes"] = engine.returned_bytes;
   d["late_fetches"] = engine.late_fetches;
   d["prefetch_refusals"] = engine.prefetch_refusals;
+  return d;
+}
+
+namespace {
+
+using PressureCallback = bool (*)(c10::Device) noexcept;
+
+py::dict stats_of(StormSystem& system) {
+  py::dict d = to_dict(system.engine_stats());
+  const PoolStats pool = system.pool().stats();
   d["stall_seconds"] = system.stall_seconds();
   d["pool_hits"] = pool.hits;
   d["pool_misses"] = pool.misses;
@@ -92,6 +99,14 @@ void bind_engine(py::module_& m) {
         py::arg("layer_id"), py::arg("system"), Released());
   m.def("fetch_activation_from_cpu", &fetch_activation_from_cpu, py::arg("activation"), Released());
   m.def("set_process_exiting", &set_process_exiting);
+  m.def(
+      "memory_pressure_callback",
+      [] {
+        return py::capsule(reinterpret_cast<void*>(static_cast<PressureCallback>(&release_held)),
+                           "pamiq_storm.memory_pressure");
+      },
+      "A `bool (*)(c10::Device) noexcept` for an allocator that runs dry: true when memory was "
+      "freed.");
 }
 
 }  // namespace storm::python

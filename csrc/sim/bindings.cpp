@@ -1,8 +1,11 @@
 // pamiq_storm._sim: what sim.py needs, in plain types.
+#include <c10/util/Exception.h>
 #include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
 
 #include <memory>
 #include <optional>
+#include <string_view>
 #include <utility>
 
 #include "sim/autograd_threads.h"
@@ -81,6 +84,16 @@ std::unique_ptr<Scope<Stall>> stall(int device, int64_t stream, double factor) {
                                         factor);
 }
 
+constexpr const char* kPressureCapsule = "pamiq_storm.memory_pressure";
+
+void set_memory_pressure_callback(const std::optional<py::capsule>& capsule) {
+  if (!capsule) return on_memory_pressure(nullptr);
+  TORCH_CHECK_VALUE(
+      capsule->name() != nullptr && std::string_view(capsule->name()) == kPressureCapsule,
+      "sim: expected a capsule named ", kPressureCapsule, " that holds a function");
+  on_memory_pressure(reinterpret_cast<MemoryPressureCallback>(capsule->get_pointer()));
+}
+
 void bind_disturbances(py::module& m) {
   const auto no_gil = py::call_guard<py::gil_scoped_release>();
   py::class_<Faults>(m, "Faults")
@@ -128,6 +141,7 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
   m.def("shutdown", &shutdown, no_gil);
   py::class_<Hold>(m, "Hold").def(py::init<int, int64_t>(), no_gil).def("release", &Hold::release);
   bind_disturbances(m);
+  m.def("set_memory_pressure_callback", &set_memory_pressure_callback);
   m.def("renew_autograd_engine", &renew_autograd_engine);
   m.def("forked", [] { return phase() == Phase::forked; });
   m.def("rng_state", &rng_state);

@@ -3,24 +3,18 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdlib>
+#include <cstdio>
 #include <cstring>
 
 #include "sim/device.h"
 #include "sim/injection.h"
 #include "sim/lifecycle.h"
+#include "sim/memory_pressure.h"
+#include "sim/segment_memory.h"
 #include "sim/settings.h"
 
 namespace storm::sim {
 namespace {
-
-constexpr size_t kAlignment = 512;
-constexpr size_t kCacheFloor = size_t{64} << 20;
-constexpr auto kAll = static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE);
-
-size_t round_up(size_t bytes) {
-  return (bytes + kAlignment - 1) / kAlignment * kAlignment;
-}
 
 std::string readable(size_t bytes) {
   constexpr double kMiB = 1 << 20;
@@ -41,18 +35,8 @@ void refuse_if_injected(c10::DeviceIndex index, size_t bytes) {
                    "; injected by pamiq_storm.sim.inject");
 }
 
-// Device memory goes back to the system, or is overwritten, when its stream gets there.
-void push_housekeeping(const Block& block, const char* name, void (*act)(const Block&)) {
-  device(block.device).stream(block.stream).push(Task(TaskKind::housekeeping, name, [block, act] {
-    act(block);
-  }));
-}
-
-void poison(const Block& block) {
-  std::memset(block.data, 0xFF, block.bytes);
-}  // NaN, -1
-void give_back(const Block& block) {
-  std::free(block.data);
+c10::DeviceIndex known(c10::DeviceIndex index) {
+  return index < 0 ? current_device() : index;
 }
 
 }  // namespace
@@ -64,129 +48,111 @@ DeviceAllocator& DeviceAllocator::instance() {
   return *instance;
 }
 
-c10::DataPtr DeviceAllocator::allocate(size_t requested) {
+c10::DataPtr DeviceAllocator::allocate(size_t bytes) {
   const auto index = current_device();
   const c10::Device where(kDeviceType, index);
-  if (requested == 0) return {nullptr, nullptr, &free_block, where};
+  if (bytes == 0) return {nullptr, nullptr, &free_block, where};
   check_usable();
   device(index).check_alive();
-  refuse_if_injected(index, requested);
-  Block block{nullptr, round_up(requested), requested, index, current_stream(index).id()};
+  refuse_if_injected(index, bytes);
+  const Request request{{index, current_stream(index).id()}, bytes};
+  char* data = obtain(request);
+  while (data == nullptr && relieve_memory_pressure(where)) data = obtain(request);
+  if (data == nullptr) raise_out_of_memory(request);
+  return {data, data, &free_block, where};
+}
+
+char* DeviceAllocator::obtain(const Request& request) {
   collect_finished();
-  if (!try_charge(block)) {
-    wait_for_pending(index);
-    if (!try_charge(block)) raise_out_of_memory(index, block.bytes);
-  }
-  obtain_memory(block);
+  if (char* data = from_cache(request)) return data;
+  if (char* data = from_system(request)) return data;
   {
     std::lock_guard lock(mutex_);
-    live_.emplace(block.data, Live{block, {}});
+    pool_.stats(request.owner.device).retried();
   }
-  return {block.data, block.data, &free_block, where};
+  give_back_unused(request.owner.device);
+  // What has been waited for may have made a block that fits.
+  if (char* data = from_cache(request)) return data;
+  return from_system(request);
 }
 
-void DeviceAllocator::obtain_memory(Block& block) {
-  {
-    std::lock_guard lock(mutex_);
-    if (const auto cached = cache_.take(block.bytes, block.device, block.stream)) {
-      block.data = cached->data;
-      return;
-    }
-  }
-  block.data = std::aligned_alloc(kAlignment, block.bytes);
-  if (block.data != nullptr) return;
-  uncharge(block);
-  TORCH_CHECK_WITH(OutOfMemoryError, false, "sim: this computer has no ", readable(block.bytes),
-                   " left to stand for device memory");
+char* DeviceAllocator::from_cache(const Request& request) {
+  std::lock_guard lock(mutex_);
+  return pool_.take(request);
 }
 
-bool DeviceAllocator::try_charge(const Block& block) {
+// The lock is held while the system is asked for memory, which only reserves addresses, so that two
+// threads cannot exceed the limit together.
+char* DeviceAllocator::from_system(const Request& request) {
+  const size_t bytes = request.segment_bytes();
   const auto limit = static_cast<size_t>(settings().memory_bytes.load());
   std::lock_guard lock(mutex_);
-  auto& s = stats_[static_cast<size_t>(block.device)];
-  const auto in_use = static_cast<size_t>(s.allocated_bytes[kAll].current);
-  if (limit != 0 && in_use + block.bytes > limit) return false;
-  for (auto* a : {&s.allocated_bytes, &s.reserved_bytes, &s.active_bytes}) {
-    (*a)[kAll].increase(block.bytes);
-  }
-  for (auto* a : {&s.allocation, &s.active, &s.segment}) (*a)[kAll].increase(1);
-  s.requested_bytes[kAll].increase(block.requested);
-  ++s.num_device_alloc;
-  live_bytes_ += block.bytes;
-  peak_live_bytes_ = std::max(peak_live_bytes_, live_bytes_);
-  return true;
+  if (limit != 0 && pool_.stats(request.owner.device).reserved() + bytes > limit) return nullptr;
+  char* segment = map_segment(bytes);
+  return segment == nullptr ? nullptr : pool_.take_from(segment, request);
 }
 
-void DeviceAllocator::uncharge(const Block& block) {
-  std::lock_guard lock(mutex_);
-  auto& s = stats_[static_cast<size_t>(block.device)];
-  for (auto* a : {&s.allocated_bytes, &s.reserved_bytes, &s.active_bytes}) {
-    (*a)[kAll].decrease(block.bytes);
-  }
-  for (auto* a : {&s.allocation, &s.active, &s.segment}) (*a)[kAll].decrease(1);
-  s.requested_bytes[kAll].decrease(block.requested);
-  ++s.num_device_free;
-  live_bytes_ -= block.bytes;
-}
-
-void DeviceAllocator::raise_out_of_memory(c10::DeviceIndex index, size_t bytes) {
-  size_t in_use = 0;
+void DeviceAllocator::raise_out_of_memory(const Request& request) {
+  const auto index = request.owner.device;
+  size_t allocated = 0;
+  size_t reserved = 0;
   {
     std::lock_guard lock(mutex_);
-    auto& s = stats_[static_cast<size_t>(index)];
-    ++s.num_ooms;
-    in_use = static_cast<size_t>(s.allocated_bytes[kAll].current);
+    auto& stats = pool_.stats(index);
+    stats.ran_out();
+    allocated = stats.allocated();
+    reserved = stats.reserved();
   }
   const size_t limit = capacity();
-  TORCH_CHECK_WITH(OutOfMemoryError, false, "sim:", int{index},
-                   " out of memory. Tried to allocate ", readable(bytes), "; of the limit of ",
-                   readable(limit), ", ", readable(in_use), " are in use and ",
-                   readable(limit - std::min(limit, in_use)),
-                   " are free. Use smaller batches, offload activations with "
-                   "pamiq_storm.offload, or raise the limit with "
-                   "pamiq_storm.sim.configure(memory=...).");
+  TORCH_CHECK_WITH(
+      OutOfMemoryError, false, "sim:", int{index}, " out of memory. Tried to allocate ",
+      readable(request.asked), ", which takes a segment of ", readable(request.segment_bytes()),
+      "; of the limit of ", readable(limit), ", ", readable(allocated), " are in use, ",
+      readable(reserved - std::min(reserved, allocated)), " are reserved besides and ",
+      readable(limit - std::min(limit, reserved)),
+      " are free. Use smaller batches, offload activations with pamiq_storm.offload, or raise the "
+      "limit with pamiq_storm.sim.configure(memory=...).");
 }
 
 void DeviceAllocator::free_block(void* data) noexcept {
   if (data == nullptr || !running()) return;  // at exit the system takes everything back
   try {
-    instance().release(data);
+    instance().release(static_cast<char*>(data));
   } catch (const std::exception& error) {
     TORCH_WARN("sim: device memory was not released: ", error.what());
   }
 }
 
-void DeviceAllocator::release(void* data) {
-  Live freed;
+void DeviceAllocator::release(char* data) {
+  Owner owner;
+  size_t bytes = 0;
+  std::vector<c10::StreamId> users;
   {
     std::lock_guard lock(mutex_);
-    const auto found = live_.find(data);
-    TORCH_INTERNAL_ASSERT(found != live_.end(), "sim: freed a block that is not allocated");
-    freed = std::move(found->second);
-    live_.erase(found);
+    Block& block = pool_.drop(data);
+    owner = block.owner;
+    bytes = block.bytes;
+    users.swap(block.users);
   }
-  if (freed.users.empty()) return retire(freed.block);
-  Pending pending{freed.block, {}};
-  for (const auto id : freed.users) {
-    pending.uses.push_back(device(freed.block.device).stream(id).record());
-  }
+  if (users.empty()) return retire(data, bytes, owner);
+  Pending pending{data, bytes, owner, {}};
+  for (const auto id : users) pending.uses.push_back(device(owner.device).stream(id).record());
   std::lock_guard lock(mutex_);
   pending_.push_back(std::move(pending));
   any_pending_ = true;
 }
 
-void DeviceAllocator::retire(const Block& block) {
-  uncharge(block);
-  if (settings().poison) push_housekeeping(block, "poison", poison);
-  std::vector<Block> surplus;
-  {
-    std::lock_guard lock(mutex_);
-    cache_.give(block);
-    // The host runs ahead of its streams: without a bound, freed memory would pile up.
-    const size_t ceiling = std::max(kCacheFloor, peak_live_bytes_ + peak_live_bytes_ / 2);
-    surplus = cache_.shrink_to(ceiling - std::min(ceiling, live_bytes_));
+// The poison goes ahead of whatever uses the block next: that is of the same stream.
+void DeviceAllocator::retire(char* data, size_t bytes, const Owner& owner) {
+  if (settings().poison) {
+    device(owner.device)
+        .stream(owner.stream)
+        .push(Task(TaskKind::housekeeping, "poison", [data, bytes] {
+          std::memset(data, 0xFF, bytes);  // NaN, -1
+        }));
   }
-  for (const auto& old : surplus) push_housekeeping(old, "give_back", give_back);
+  std::lock_guard lock(mutex_);
+  pool_.retire(data);
 }
 
 void DeviceAllocator::collect_finished() {
@@ -202,15 +168,16 @@ void DeviceAllocator::collect_finished() {
     }
     any_pending_ = !pending_.empty();
   }
-  for (const auto& pending : finished) retire(pending.block);
+  for (const auto& p : finished) retire(p.data, p.bytes, p.owner);
 }
 
 void DeviceAllocator::wait_for_pending(c10::DeviceIndex index) {
   std::vector<MarkerRef> uses;
   {
     std::lock_guard lock(mutex_);
-    ++stats_[static_cast<size_t>(index)].num_alloc_retries;
+    pool_.stats(index).waited_for_streams();
     for (const auto& pending : pending_) {
+      if (pending.owner.device != index) continue;
       uses.insert(uses.end(), pending.uses.begin(), pending.uses.end());
     }
   }
@@ -218,14 +185,30 @@ void DeviceAllocator::wait_for_pending(c10::DeviceIndex index) {
   collect_finished();
 }
 
+void DeviceAllocator::give_back_unused(c10::DeviceIndex index) {
+  if (!running()) return;  // at exit no stream gets anywhere
+  wait_for_pending(index);
+  std::vector<Segment> unused;
+  {
+    std::lock_guard lock(mutex_);
+    unused = pool_.take_unused(index);
+  }
+  std::vector<MarkerRef> last_uses;
+  for (const auto& segment : unused) {
+    last_uses.push_back(device(index).stream(segment.owner.stream).record());
+  }
+  for (const auto& use : last_uses) use->wait();
+  for (const auto& segment : unused) unmap_segment(segment.data, segment.bytes);
+}
+
 void DeviceAllocator::recordStream(const c10::DataPtr& data, c10::Stream stream) {
   std::lock_guard lock(mutex_);
-  const auto found = live_.find(data.get_context());
-  if (found == live_.end()) return;
-  auto& [block, users] = found->second;
-  const bool known = block.stream == stream.id() ||
-                     std::find(users.begin(), users.end(), stream.id()) != users.end();
-  if (!known) users.push_back(stream.id());
+  Block* block = pool_.find(data.get_context());
+  if (block == nullptr || block->owner.stream == stream.id()) return;
+  auto& users = block->users;
+  if (std::find(users.begin(), users.end(), stream.id()) == users.end()) {
+    users.push_back(stream.id());
+  }
 }
 
 c10::DeleterFnPtr DeviceAllocator::raw_deleter() const {
@@ -237,55 +220,35 @@ void DeviceAllocator::copy_data(void* to, const void* from, size_t bytes) const 
 }
 
 void DeviceAllocator::emptyCache(c10::MempoolId_t) {
-  collect_finished();
-  std::vector<Block> all;
-  {
-    std::lock_guard lock(mutex_);
-    all = cache_.shrink_to(0);
-    peak_live_bytes_ = live_bytes_;
-  }
-  for (const auto& block : all) push_housekeeping(block, "give_back", give_back);
+  for (DeviceIndex i = 0; i < device_count(); ++i) give_back_unused(i);
 }
 
 c10::CachingDeviceAllocator::DeviceStats DeviceAllocator::getDeviceStats(c10::DeviceIndex index) {
-  collect_finished();
   std::lock_guard lock(mutex_);
-  return stats_[static_cast<size_t>(index < 0 ? current_device() : index)];
+  return pool_.stats(known(index)).all();
 }
 
 void DeviceAllocator::resetAccumulatedStats(c10::DeviceIndex index) {
   std::lock_guard lock(mutex_);
-  auto& s = stats_[static_cast<size_t>(index)];
-  for (auto* a : {&s.allocated_bytes, &s.reserved_bytes, &s.active_bytes, &s.requested_bytes,
-                  &s.allocation, &s.active, &s.segment}) {
-    (*a)[kAll].reset_accumulated();
-  }
-  s.num_alloc_retries = s.num_ooms = s.num_device_alloc = s.num_device_free = 0;
+  pool_.stats(known(index)).reset_accumulated();
 }
 
 void DeviceAllocator::resetPeakStats(c10::DeviceIndex index) {
   std::lock_guard lock(mutex_);
-  auto& s = stats_[static_cast<size_t>(index)];
-  for (auto* a : {&s.allocated_bytes, &s.reserved_bytes, &s.active_bytes, &s.requested_bytes,
-                  &s.allocation, &s.active, &s.segment}) {
-    (*a)[kAll].reset_peak();
-  }
+  pool_.stats(known(index)).reset_peaks();
 }
 
 std::pair<size_t, size_t> DeviceAllocator::getMemoryInfo(c10::DeviceIndex index) {
-  const auto used = static_cast<size_t>(getDeviceStats(index).allocated_bytes[kAll].current);
   const size_t total = capacity();
-  return {total - std::min(total, used), total};
+  std::lock_guard lock(mutex_);
+  return {total - std::min(total, pool_.stats(known(index)).reserved()), total};
 }
 
 c10::DeviceIndex DeviceAllocator::device_of(const void* address) {
-  const auto* byte = static_cast<const char*>(address);
   std::lock_guard lock(mutex_);
-  for (const auto& [data, live] : live_) {
-    const auto* begin = static_cast<const char*>(data);
-    if (begin <= byte && byte < begin + live.block.bytes) return live.block.device;
-  }
-  TORCH_CHECK(false, "sim: this address is not device memory");
+  const auto found = pool_.device_of(address);
+  TORCH_CHECK(found.has_value(), "sim: this address is not device memory");
+  return *found;
 }
 
 }  // namespace storm::sim

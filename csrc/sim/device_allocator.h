@@ -1,18 +1,15 @@
-// Device memory: a limit, statistics, stream-ordered reuse and poison.
+// Device memory: a limit, statistics, stream-ordered reuse and poison. block_pool.h has the policy.
 #pragma once
 
 #include <c10/core/CachingDeviceAllocator.h>
 
-#include <array>
 #include <atomic>
 #include <list>
 #include <mutex>
-#include <unordered_map>
 #include <vector>
 
-#include "sim/block_cache.h"
+#include "sim/block_pool.h"
 #include "sim/event.h"
-#include "sim/sim.h"
 
 namespace storm::sim {
 
@@ -21,11 +18,12 @@ class DeviceAllocator final : public c10::DeviceAllocator {
   static DeviceAllocator& instance();
 
   // Charges the current device and ties the block to its current stream. Raises OutOfMemoryError.
+  // Blocks only if memory in use by streams has to be waited for.
   c10::DataPtr allocate(size_t bytes) override;
   c10::DeleterFnPtr raw_deleter() const override;
   void copy_data(void* to, const void* from, size_t bytes) const override;  // on the current stream
   bool initialized() override { return true; }
-  void emptyCache(c10::MempoolId_t pool = {0, 0}) override;
+  void emptyCache(c10::MempoolId_t pool = {0, 0}) override;  // blocks until its streams are done
   void recordStream(const c10::DataPtr& data, c10::Stream stream) override;
   c10::CachingDeviceAllocator::DeviceStats getDeviceStats(c10::DeviceIndex device) override;
   void resetAccumulatedStats(c10::DeviceIndex device) override;
@@ -36,33 +34,27 @@ class DeviceAllocator final : public c10::DeviceAllocator {
   c10::DeviceIndex device_of(const void* address);
 
  private:
-  struct Live {
-    Block block;
-    std::vector<c10::StreamId> users;  // foreign streams named by recordStream
-  };
   struct Pending {  // freed by the host, still in use on foreign streams
-    Block block;
+    char* data;
+    size_t bytes;
+    Owner owner;
     std::vector<MarkerRef> uses;
   };
-  using DeviceStats = c10::CachingDeviceAllocator::DeviceStats;
 
   static void free_block(void* data) noexcept;
-  void release(void* data);
-  void retire(const Block& block);
+  void release(char* data);
+  void retire(char* data, size_t bytes, const Owner& owner);
+  char* obtain(const Request& request);
+  char* from_cache(const Request& request);
+  char* from_system(const Request& request);
   void collect_finished();
   void wait_for_pending(c10::DeviceIndex device);
-  bool try_charge(const Block& block);
-  void uncharge(const Block& block);
-  [[noreturn]] void raise_out_of_memory(c10::DeviceIndex device, size_t bytes);
-  void obtain_memory(Block& block);
+  void give_back_unused(c10::DeviceIndex device);
+  [[noreturn]] void raise_out_of_memory(const Request& request);
 
-  std::mutex mutex_;  // guards all that follows
-  std::unordered_map<void*, Live> live_;
+  std::mutex mutex_;  // guards pool_, pending_ and writes of any_pending_
+  BlockPool pool_;
   std::list<Pending> pending_;
-  BlockCache cache_;
-  std::array<DeviceStats, kMaxDevices> stats_;
-  size_t live_bytes_ = 0;       // of all devices
-  size_t peak_live_bytes_ = 0;  // bounds what the cache may hold
   std::atomic<bool> any_pending_{false};
 };
 

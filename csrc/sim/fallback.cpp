@@ -79,6 +79,10 @@ class Call {
 
 void Call::issue() {
   CurrentDevice guard(device_);
+  for (const int list : plan_.written_lists) {
+    for (const at::Tensor& tensor : args_[static_cast<size_t>(list)].toTensorList())
+      tensor.unsafeGetTensorImpl()->bump_version();
+  }
   // What reads no device memory needs no stream: factories such as arange.
   if (!tensor_device(args_, plan_.is_out)) return run_before_returning(/*needs_stream=*/false);
   if (plan_.must_wait || has_unsized_out()) return run_before_returning(/*needs_stream=*/true);

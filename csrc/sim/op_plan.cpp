@@ -51,6 +51,11 @@ OpPlan::OpPlan(const c10::OperatorHandle& op)
   const auto& schema = op.schema();
   for (const auto& arg : schema.arguments()) {
     is_out.push_back(arg.is_out());
+    // torch moves the versions of single tensors. Of lists, only the foreach kernels of CPU and
+    // CUDA do, not the fused optimizers.
+    const bool written = arg.alias_info() != nullptr && arg.alias_info()->isWrite();
+    if (written && schema.name().starts_with("aten::_foreach_"))
+      written_lists.push_back(static_cast<int>(is_out.size()) - 1);
     argument_names.push_back(arg.name());
     any_out |= arg.is_out();
   }

@@ -14,10 +14,11 @@ struct OpPlan {
   // Raises NotImplementedError, naming the operation and the reason, if it cannot work.
   void check_supported() const;
 
-  std::string name;           // "aten::add.out"
-  std::string refusal;        // empty if the operation can work
-  std::vector<int> alias_of;  // per return: the argument handed back, or -1 for a fresh value
-  std::vector<char> is_out;   // per argument
+  std::string name;                // "aten::add.out"
+  std::string refusal;             // empty if the operation can work
+  std::vector<int> alias_of;       // per return: the argument handed back, or -1 for a fresh value
+  std::vector<char> is_out;        // per argument
+  std::vector<int> written_lists;  // arguments whose tensors' versions the kernel itself moves
   std::vector<std::string> argument_names;
   bool any_out = false;
   bool fresh_returns = false;       // at least one return is not an argument

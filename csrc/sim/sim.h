@@ -1,6 +1,7 @@
 // The simulated accelerator's public C++ surface. See README.md beside this file.
 #pragma once
 
+#include <c10/core/Device.h>
 #include <c10/core/Stream.h>
 
 #include <chrono>
@@ -52,6 +53,12 @@ void reset_stats();  // peaks fall to the present value
 
 // Runs `fn` on the stream's thread, after all that was issued there before. Does not synchronise.
 void enqueue(const c10::Stream& stream, std::function<void()> fn);
+
+// Called when an allocation does not fit and no cached segment is left to give back: on the
+// allocating thread, no lock of the simulator held. If it returns true, which it must only do if it
+// gave memory back, the allocation is tried again; else it fails. None by default; null removes it.
+using MemoryPressureCallback = bool (*)(c10::Device) noexcept;
+void on_memory_pressure(MemoryPressureCallback callback);
 
 // Counts per kind of call: which one is to fail, or how many failed.
 struct Faults {

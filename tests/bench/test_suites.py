@@ -36,6 +36,7 @@ def test_hooks_has_a_row_for_each_hook_and_case_and_a_figure(tmp_path: Path) -> 
     )
     assert done.returncode == 0, done.stderr
     rows = [row for row in Results.read(tmp_path / "r.json").rows if isinstance(row, HookRow)]
+    assert {row.case for row in rows} == {*CASES, "offloaded, issue only", "flat, 10 tensors", "flat, 100 tensors"}
     for case in CASES:
         storm = "storm_offloaded" if case.startswith("offloaded") else "storm_kept"
         hooks = [row.hook for row in rows if row.case == case]

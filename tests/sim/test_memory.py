@@ -1,5 +1,7 @@
 """Device memory is limited, counted, reused in stream order and overwritten when freed."""
 
+import gc
+
 import pytest
 import torch
 
@@ -15,36 +17,50 @@ def allocated():
     return torch.accelerator.memory_allocated()
 
 
+def reserved():
+    return torch.accelerator.memory_reserved()
+
+
+@pytest.fixture(autouse=True)
+def _no_cached_segments():
+    gc.collect()
+    torch.accelerator.empty_cache()
+
+
 def test_the_limit_raises_out_of_memory_with_sizes(sim):
-    before = allocated()
-    sim.configure(memory=before + 10 * MIB)
-    block = allocate(6 * MIB)
+    before, limit = allocated(), reserved() + 40 * MIB
+    sim.configure(memory=limit)
+    block = allocate(26 * MIB)
+    ooms = torch.accelerator.memory_stats()["num_ooms"]
     with pytest.raises(torch.OutOfMemoryError) as error:
-        allocate(8 * MIB)
+        allocate(18 * MIB)
     message = str(error.value)
-    for part in ("sim:0", "Tried to allocate 8.00 MiB", "limit of", "in use", "free", "offload"):
+    assert f"the limit of {limit / MIB:.2f} MiB, {allocated() / MIB:.2f} MiB are in use" in message
+    assert f"{(reserved() - allocated()) / MIB:.2f} MiB are reserved besides and 14.00 MiB are free" in message
+    for part in ("sim:0", "Tried to allocate 18.00 MiB", "offload"):
         assert part in message
-    assert allocated() == before + 6 * MIB
+    assert torch.accelerator.memory_stats()["num_ooms"] == ooms + 1
+    assert allocated() == before + 26 * MIB
     del block
-    allocate(8 * MIB)
+    allocate(38 * MIB)
 
 
 def test_freed_memory_is_available_at_once_to_its_own_stream(sim):
-    sim.configure(memory=allocated() + 10 * MIB)
+    sim.configure(memory=reserved() + 20 * MIB)
     with sim.hold():
         for _ in range(20):
             allocate(8 * MIB, 1.0)
 
 
 def test_memory_used_by_another_stream_is_waited_for(sim, stream):
-    sim.configure(memory=allocated() + 10 * MIB, d2h="50MB/s")
+    sim.configure(memory=reserved() + 20 * MIB, d2h="50MB/s")
     block, target = allocate(8 * MIB, 1.0), torch.empty(2 * MIB, pin_memory=True)
     stream.wait_stream(torch.accelerator.current_stream())
     with stream:
         target.copy_(block, non_blocking=True)
     block.record_stream(stream)
     del block
-    allocate(8 * MIB, 2.0)
+    allocate(14 * MIB, 2.0)
     assert stream.query()
     assert target.eq(1).all()
     assert torch.accelerator.memory_stats()["num_alloc_retries"] > 0
@@ -56,7 +72,7 @@ def test_statistics_follow_allocations():
     before = allocated()
     first, second = allocate(3 * MIB), allocate(5 * MIB)
     assert allocated() - before == 8 * MIB
-    assert torch.accelerator.memory_reserved() >= allocated()
+    assert reserved() >= allocated()
     del first
     assert allocated() - before == 5 * MIB
     assert torch.accelerator.max_memory_allocated() - before == 8 * MIB
@@ -64,7 +80,7 @@ def test_statistics_follow_allocations():
     assert torch.accelerator.max_memory_allocated() - before == 5 * MIB
     free, total = torch.accelerator.get_memory_info()
     assert total == 1 << 30
-    assert free == total - allocated()
+    assert free == total - reserved()
     torch.accelerator.empty_cache()
     assert second.data_ptr() % 512 == 0
 
@@ -118,15 +134,23 @@ def test_poison_can_be_switched_off(sim, stream):
     assert race(sim, stream, protect=False).eq(1).all()
 
 
-def test_memory_counts_until_recorded_streams_are_done(sim, stream):
-    before = allocated()
+def test_memory_is_active_until_recorded_streams_are_done(sim, stream):
+    def active():
+        return torch.accelerator.memory_stats()["active_bytes.all.current"]
+
+    before, active_before = allocated(), active()
     block = allocate(4 * MIB)
+    address = block.data_ptr()
     with sim.hold(stream):
         block.record_stream(stream)
         del block
-        assert allocated() - before == 4 * MIB
+        assert allocated() == before  # its user has let go of it
+        assert allocate(4 * MIB).data_ptr() != address
+        assert active() - active_before == 4 * MIB
     stream.synchronize()
-    assert allocated() == before
+    other = allocate(4 * MIB)
+    assert other.data_ptr() == address
+    assert active() - active_before == 4 * MIB
 
 
 def test_a_freed_block_goes_to_its_own_stream_only(stream):

@@ -160,3 +160,8 @@ def test_modules_move_by_name_and_back():
     assert module.weight.is_sim
     assert module.cpu().weight.device.type == "cpu"
     assert torch.ones(2).sim().device == torch.device("sim:0")
+
+
+def test_graph_capture_is_refused_by_name():
+    with pytest.raises(RuntimeError, match="Graph is not supported on device type: sim"):
+        torch.accelerator.Graph()
