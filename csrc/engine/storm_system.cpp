@@ -42,7 +42,7 @@ StormSystem::StormSystem(c10::Device device, OffloadConfig config,
 
 std::optional<PinnedMemoryBuffer> StormSystem::acquire_host(size_t bytes) {
   for (;;) {
-    if (auto buffer = pool().try_acquire(bytes)) return buffer;
+    if (auto buffer = pool().try_acquire(bytes, Layout::pieces)) return buffer;
     RECORD_FUNCTION("storm::wait_for_host_memory", {});
     const double began = Recorder::now();
     if (!pool().wait_for_oldest()) return std::nullopt;

@@ -3,6 +3,9 @@
 #include <ATen/ops/from_blob.h>
 #include <c10/core/StreamGuard.h>
 
+#include <algorithm>
+#include <optional>
+
 #include "base/below_user.h"
 #include "base/blocking_region.h"
 #include "base/check.h"
@@ -10,35 +13,42 @@
 namespace storm {
 namespace {
 
-EventRef copy(const at::Tensor& destination, const at::Tensor& source, bool pinned,
-              const c10::Stream& stream) {
-  BelowUser below;
-  c10::StreamGuard guard(stream);
-  if (pinned) {
-    destination.copy_(source, /*non_blocking=*/true);
-  } else {
-    BlockingRegion region;
-    destination.copy_(source, /*non_blocking=*/false);
-  }
-  return std::make_shared<const Event>(Event::record(stream));
-}
-
-at::Tensor view_of(const PinnedMemoryBuffer& host, int64_t bytes) {
+// Calls `copy` for the part of the device's bytes that belongs to each piece of the buffer.
+template <typename Copy>
+EventRef by_pieces(const at::Tensor& device_bytes, const PinnedMemoryBuffer& host,
+                   const c10::Stream& stream, Copy&& copy) {
+  const int64_t bytes = device_bytes.numel();
   STORM_INVARIANT(static_cast<size_t>(bytes) <= host.bytes(), bytes, " bytes into a buffer of ",
                   host.bytes(), ".");
-  return at::from_blob(host.data(), {bytes}, at::TensorOptions().dtype(at::kByte).device(at::kCPU));
+  BelowUser below;
+  c10::StreamGuard guard(stream);
+  std::optional<BlockingRegion> blocking;
+  if (!host.pinned()) blocking.emplace();
+  int64_t begin = 0;
+  for (const auto& piece : host.pieces()) {
+    const int64_t here = std::min(bytes - begin, static_cast<int64_t>(piece.bytes));
+    if (here <= 0) break;
+    const auto on_host = at::from_blob(piece.data, {here}, device_bytes.options().device(at::kCPU));
+    copy(here == bytes ? device_bytes : device_bytes.narrow(0, begin, here), on_host);
+    begin += here;
+  }
+  return std::make_shared<const Event>(Event::record(stream));
 }
 
 }  // namespace
 
 EventRef copy_to_host(const at::Tensor& device_bytes, const PinnedMemoryBuffer& host,
                       const c10::Stream& stream) {
-  return copy(view_of(host, device_bytes.numel()), device_bytes, host.pinned(), stream);
+  return by_pieces(device_bytes, host, stream, [&](const at::Tensor& part, const at::Tensor& at) {
+    at.copy_(part, /*non_blocking=*/host.pinned());
+  });
 }
 
 EventRef copy_to_device(const PinnedMemoryBuffer& host, const at::Tensor& device_bytes,
                         const c10::Stream& stream) {
-  return copy(device_bytes, view_of(host, device_bytes.numel()), host.pinned(), stream);
+  return by_pieces(device_bytes, host, stream, [&](const at::Tensor& part, const at::Tensor& at) {
+    part.copy_(at, /*non_blocking=*/host.pinned());
+  });
 }
 
 }  // namespace storm
