@@ -5,11 +5,8 @@ from __future__ import annotations
 import collections.abc
 import torch
 import typing
-<<<<<<< HEAD
 import typing_extensions
-__all__: list[str] = ['DefaultScope', 'OffloadConfig', 'OffloadContext', 'OffloadedActivation', 'SavedTensor', 'Sentinel', 'StormModel', 'StormSystem', 'StormTrainer', 'after_fork_in_child', 'default_system', 'ensure_hook_dispatch', 'exchange_label', 'fetch_activation_from_cpu', 'hook_pair', 'label_of', 'memory_pressure_callback', 'offload_activation_to_cpu', 'release_default_contexts', 'set_process_exiting', 'start_recording', 'stop_recording']
-=======
-__all__: list[str] = ['DefaultScope', 'OffloadConfig', 'OffloadContext', 'OffloadedActivation', 'PinnedMemoryBuffer', 'PinnedMemoryPool', 'SavedTensor', 'Sentinel', 'StormModel', 'StormSystem', 'StormTrainer', 'after_fork_in_child', 'default_system', 'ensure_hook_dispatch', 'fetch_activation_from_cpu', 'hook_pair', 'offload_activation_to_cpu', 'release_default_contexts', 'set_process_exiting']
+__all__: list[str] = ['DefaultScope', 'OffloadConfig', 'OffloadContext', 'OffloadedActivation', 'PinnedMemoryBuffer', 'PinnedMemoryPool', 'SavedTensor', 'Sentinel', 'StormModel', 'StormSystem', 'StormTrainer', 'after_fork_in_child', 'default_system', 'ensure_hook_dispatch', 'exchange_label', 'fetch_activation_from_cpu', 'hook_pair', 'label_of', 'memory_pressure_callback', 'offload_activation_to_cpu', 'release_default_contexts', 'set_process_exiting', 'start_recording', 'stop_recording']
 class PinnedMemoryBuffer:
     def release(self) -> None:
         ...
@@ -40,7 +37,6 @@ class PinnedMemoryPool:
         ...
     def wait_for_oldest(self) -> bool:
         ...
->>>>>>> d19a2d28f5e254c1842ecfbc589deb279ce80ea5
 class OffloadConfig:
     measure_stalls: bool
     def __init__(self) -> None:

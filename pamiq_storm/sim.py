@@ -27,6 +27,7 @@ __all__ = [
     "FaultCounts",
     "Fuzz",
     "SimStats",
+    "capture",
     "configure",
     "enable",
     "fuzz",
@@ -208,6 +209,24 @@ def reset_stats() -> None:
         RuntimeError: the simulator is not enabled.
     """
     _enabled().reset_stats()
+
+
+@contextlib.contextmanager
+def capture(stream: torch.Stream | None = None) -> Iterator[None]:
+    """Let a stream (default: the current one) say that a graph of it is being captured.
+
+    Nothing is captured, and what is issued runs as ever. For tests of code that must not act while a graph is captured.
+
+    Raises:
+        RuntimeError: the simulator is not enabled.
+    """
+    native = _enabled()
+    captured = torch.accelerator.current_stream() if stream is None else stream
+    flag = native.Capture(captured.device_index, captured.stream_id)
+    try:
+        yield
+    finally:
+        flag.end()
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "sim/autograd_threads.h"
+#include "sim/capture.h"
 #include "sim/device.h"
 #include "sim/generator.h"
 #include "sim/lifecycle.h"
@@ -140,6 +141,12 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
   m.def("reset_stats", &reset_stats);
   m.def("shutdown", &shutdown, no_gil);
   py::class_<Hold>(m, "Hold").def(py::init<int, int64_t>(), no_gil).def("release", &Hold::release);
+  py::class_<Scope<Capture>>(m, "Capture")
+      .def(py::init([](int device, int64_t stream) {
+        return std::make_unique<Scope<Capture>>(
+            make_stream(static_cast<DeviceIndex>(device), stream));
+      }))
+      .def("end", &Scope<Capture>::end);
   bind_disturbances(m);
   m.def("set_memory_pressure_callback", &set_memory_pressure_callback);
   m.def("renew_autograd_engine", &renew_autograd_engine);

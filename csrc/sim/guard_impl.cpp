@@ -3,6 +3,7 @@
 #include <c10/core/DeviceGuard.h>
 #include <c10/core/impl/DeviceGuardImplInterface.h>
 
+#include "sim/capture.h"
 #include "sim/device.h"
 #include "sim/lifecycle.h"
 #include "sim/schedule.h"
@@ -62,6 +63,7 @@ class GuardImpl final : public c10::impl::DeviceGuardImplInterface {
   void* getStreamNativeHandle(const c10::Stream stream) const override {
     return &stream_of(stream);
   }
+  bool isStreamCapturing(const c10::Stream& stream) const override { return Capture::of(stream); }
   bool queryStream(const c10::Stream& stream) const override {
     device(stream.device_index()).check_alive();
     return stream_of(stream).idle();

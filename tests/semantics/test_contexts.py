@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import pamiq_storm
-from pamiq_storm import OffloadConfig, StormLayer, offload
+from pamiq_storm import OffloadConfig, StormLayer, offload, sim
 
 from ..engine.models import mlp
 from .conftest import Refused, Storms
@@ -230,12 +230,10 @@ def test_a_generator_inside(device: str, storm_of: Storms) -> None:
 
 @pytest.mark.semantics("graph capture", "capture in the context", outcome="refused", moves=False)
 def test_graph_capture_is_refused(device: str, storm_of: Storms, refused: Refused) -> None:
-    if device != "cuda":
-        pytest.skip(f"{device} has no graph capture")
     model, batch = mlp().to(device), rows(device)
     storm = storm_of(model)
-    graph = torch.cuda.CUDAGraph()
-    with refused(RuntimeError, r"(?i)captur"), torch.cuda.graph(graph), storm:
+    capture = sim.capture() if device == "sim" else torch.cuda.graph(torch.cuda.CUDAGraph())
+    with refused(RuntimeError, r"(?i)cannot offload while a graph .* is captured"), capture, storm:
         loss_of(model(batch)).backward()
 
 

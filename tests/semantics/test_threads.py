@@ -242,7 +242,8 @@ def test_memory_of_another_stream_is_not_reused_while_its_copy_waits(device: str
                 torch.full((64, 64), 9.0, device=device)  # the main stream takes whatever block is free
             torch.accelerator.current_stream().synchronize()
         main.wait_stream(side)
-        (gradient,) = torch.autograd.grad(loss, x)
+        # Retained: without us what was saved then lives until both streams are done.
+        (gradient,) = torch.autograd.grad(loss, x, retain_graph=True)
         torch.accelerator.synchronize()
         return [gradient]
 
