@@ -27,7 +27,7 @@ demo: $(DONE)/build $(DONE)/demo  ## Train a model that does not fit, with and w
 	$(PY) -m pamiq_storm demo $(ARGS)
 
 test: $(DONE)/build $(DONE)/demo $(DONE)/test  ## Run the tests (ARGS="-k name" for some of them)
-	$(PY) -m pytest $(ARGS)
+	$(PY) -m pytest -n 2 --dist worksteal $(ARGS)
 
 build: $(DONE)/build  ## Build the extensions into pamiq_storm/
 

@@ -38,5 +38,13 @@ def _fresh_engines() -> Iterator[None]:
     """Neither a test's graphs nor what an engine learned in it live on in the next one's figures."""
     yield
     gc.collect()
+    gc.freeze()  # what lives now is not looked at again: else each collection costs more than most tests
     for system in list(_engine._systems.values()):
         system.close()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for report in (report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, [])):
+        for name, line in report.user_properties:
+            if name == "said" and report.when == "call":
+                terminalreporter.write_line(line)

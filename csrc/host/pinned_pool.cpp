@@ -14,6 +14,7 @@ constexpr size_t kAhead = 16;
 // A buffer has at most about this many pieces, and a slab holds as many of the smallest.
 constexpr size_t kPieces = 16;
 constexpr size_t kPage = 4096;
+constexpr size_t kPatience = 8;  // unfinished ranges looked past before a slab in hand is used
 constexpr size_t kAbsurd = SIZE_MAX / 4;  // keeps the arithmetic below from wrapping
 }  // namespace
 
@@ -95,8 +96,13 @@ std::optional<PinnedMemoryBuffer> PinnedMemoryPool::try_acquire(size_t bytes, La
     size_t slab_bytes = 0;
     {
       std::lock_guard lock(mutex_);
-      reclaim_locked();
-      if (auto buffer = take_locked(bytes, layout)) {
+      reclaim_locked(kPatience);
+      auto buffer = take_locked(bytes, layout);
+      if (!buffer && !deferred_.empty()) {  // worth a look at all of them
+        reclaim_locked();
+        buffer = take_locked(bytes, layout);
+      }
+      if (buffer) {
         ++(grown ? counters_.misses : counters_.hits);
         return buffer;
       }
@@ -160,7 +166,8 @@ void PinnedMemoryPool::recycle_after(PinnedMemoryBuffer&& buffer, std::vector<Ev
 }
 
 // Queries, never waits: a query is allowed under the lock. One that throws leaves the books right.
-void PinnedMemoryPool::reclaim_locked() {
+// Looks past so many ranges that are not free yet: the further the host runs ahead, the more.
+void PinnedMemoryPool::reclaim_locked(size_t patience) {
   for (auto deferred = deferred_.begin(); deferred != deferred_.end();) {
     auto& events = deferred->events;
     while (!events.empty() && events.back()->done()) events.pop_back();
@@ -168,6 +175,7 @@ void PinnedMemoryPool::reclaim_locked() {
       release_locked(deferred->pieces, deferred->pinned);
       deferred = deferred_.erase(deferred);
     } else {
+      if (patience-- == 0) return;
       ++deferred;
     }
   }

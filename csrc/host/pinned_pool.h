@@ -121,7 +121,7 @@ class PinnedMemoryPool : public std::enable_shared_from_this<PinnedMemoryPool> {
   std::optional<bool> add_slab(size_t bytes);
   void release_locked(const Pieces& pieces, bool pinned);
   void release(const Pieces& pieces, bool pinned) noexcept;
-  void reclaim_locked();
+  void reclaim_locked(size_t patience = SIZE_MAX);
 
   const std::shared_ptr<HostMemorySource> source_;
   const PoolConfig config_;

@@ -1,4 +1,4 @@
-"""Lines the tests want said at the end of the run."""
+"""Lines the tests want said at the end of the run; `tests/conftest.py` prints them."""
 
 from __future__ import annotations
 
@@ -6,14 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-_lines = pytest.StashKey[list[str]]()
-
 
 @pytest.fixture
-def say_at_the_end(pytestconfig: pytest.Config) -> Callable[[str], None]:
-    return pytestconfig.stash.setdefault(_lines, []).append
+def say_at_the_end(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    def say(line: str) -> None:
+        request.node.user_properties.append(("said", line))  # travels with the report, from a worker process too
 
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    for line in config.stash.get(_lines, []):
-        terminalreporter.write_line(line)
+    return say

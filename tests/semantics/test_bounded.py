@@ -80,7 +80,11 @@ def test_changing_graphs_leave_nothing(device: str, storm_of: Storms) -> None:
     largest = 4 * 24 * 96 * 4  # one activation, which the window may hold beyond its bound
     assert max(device_bytes) <= min(device_bytes) + window + largest
     assert max(device_bytes[-20:]) <= max(device_bytes[:100])
-    assert max(pinned_bytes[50:]) == pinned_bytes[50], "host memory still grows after 50 steps"
+    assert max(pinned_bytes) <= 1.10 * storm.stats().peak_host_bytes
+    before = max(pinned_bytes)
+    for _ in steps(model, batch, storm):  # the same sizes again: they find what the pool holds
+        torch.accelerator.synchronize()
+    assert storm.stats().pinned_bytes <= before + before // 16, "host memory grows with the number of steps"
 
 
 @pytest.mark.semantics("bounded memory", "200 steps of one graph: every step ends with the same bytes")

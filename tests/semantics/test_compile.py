@@ -235,7 +235,7 @@ hooks = torch.autograd.graph.saved_tensors_hooks(lambda tensor: (tensor.device, 
 theirs, held_by_theirs = run(hooks)
 storm = offload(None, OffloadConfig(min_bytes=1024, keep_last_bytes=0, slab_bytes="1MiB"), device=device)
 ours, held_by_both = run(storm)
-assert storm.stats().offloaded_tensors == 1
+assert storm.stats().offloaded_tensors >= 1, storm.stats()
 assert all(torch.equal(a, b) for a, b in zip(theirs, ours, strict=True))
 assert held_by_both <= 2 * held_by_theirs, (held_by_theirs, held_by_both)
 """
