@@ -30,7 +30,7 @@ InFlight::Items InFlight::take_front(size_t limit) {
 
 void InFlight::let_go(Items items, StallCause cause) {
   for (auto& item : items) {
-    if (!item.copied->done()) stalls_.wait(item.home, *item.copied, cause, item.label);
+    if (!item.copied->done()) stalls_.wait(item.home, item.copied, cause, item.label);
   }
 }
 

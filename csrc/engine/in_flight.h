@@ -5,6 +5,7 @@
 #include <deque>
 #include <memory>
 #include <mutex>
+#include <vector>
 
 #include "base/event.h"
 #include "engine/stall_meter.h"
@@ -40,7 +41,7 @@ class InFlight {
     EventRef copied;
     Label label;
   };
-  using Items = std::deque<Item>;
+  using Items = std::vector<Item>;
   void let_go(Items items, StallCause cause);
   Items take_front(size_t limit);
 
@@ -48,9 +49,9 @@ class InFlight {
   StallMeter& stalls_;
 
   std::mutex
-      mutex_;    // guards items_, bytes_; not held while storages are freed or streams told to wait
-  Items items_;  // in the D2H stream's order
-  size_t bytes_ = 0;  // sum over items_
+      mutex_;  // guards items_, bytes_; not held while storages are freed or streams told to wait
+  std::deque<Item> items_;  // in the D2H stream's order
+  size_t bytes_ = 0;        // sum over items_
 };
 
 }  // namespace storm

@@ -1,6 +1,5 @@
 #include "engine/offloaded_storage.h"
 
-#include <ATen/ops/empty.h>
 #include <c10/core/StreamGuard.h>
 
 #include "base/below_user.h"
@@ -44,16 +43,15 @@ OffloadedStorage::OffloadedStorage(std::shared_ptr<Transfers> transfers, const a
 
 EventRef OffloadedStorage::copy(bool to_host, const at::Tensor& device_bytes) const {
   const auto& stream = to_host ? transfers_->streams.d2h() : transfers_->streams.h2d();
-  const auto move = [&] {
-    return to_host ? copy_to_host(device_bytes, *host_, stream)
-                   : copy_to_device(*host_, device_bytes, stream);
+  const auto move = [&](Event::Timing timing) {
+    return to_host ? copy_to_host(device_bytes, *host_, stream, timing)
+                   : copy_to_device(*host_, device_bytes, stream, timing);
   };
   const auto recorder = Recorder::active();
-  if (!recorder) return move();
-  auto begin = Event::record(stream, Event::Timing::yes);
-  auto done = move();
-  recorder->copied(stream, to_host, id_, label_, range_.bytes(),
-                   {std::move(begin), Event::record(stream, Event::Timing::yes)});
+  if (!recorder) return move(transfers_->stalls.timing());
+  auto begin = std::make_shared<const Event>(Event::record(stream, Event::Timing::yes));
+  auto done = move(Event::Timing::yes);
+  recorder->copied(stream, to_host, id_, label_, range_.bytes(), {std::move(begin), done});
   return done;
 }
 
@@ -76,29 +74,29 @@ void OffloadedStorage::used_on(const c10::Stream& stream, const at::Tensor& tens
 
 OffloadedStorage::Arrival OffloadedStorage::bring_back() {
   const auto& h2d = transfers_->streams.h2d();
-  at::Tensor bytes;
+  c10::Storage memory;
   {
-    BelowUser below;
     c10::StreamGuard guard(home_);
-    bytes = at::empty({static_cast<int64_t>(range_.bytes())},
-                      at::TensorOptions().dtype(at::kByte).device(transfers_->device));
+    auto* allocator = c10::GetAllocator(transfers_->device.type());
+    memory = c10::Storage(c10::Storage::use_byte_size_t(), range_.bytes(),
+                          allocator->allocate(range_.bytes()), allocator);
   }
   // The block may have been freed in home's order a moment ago: the copy starts when that moment
   // has passed.
   Event::record(home_).block(h2d);
-  copied_->block(h2d);
-  auto arrived = copy(/*to_host=*/false, bytes);
+  if (!copied_->done()) copied_->block(h2d);
+  auto arrived = copy(/*to_host=*/false, bytes_of(memory, {0, range_.bytes()}));
   transfers_->count(label_, [&](auto& counters) { counters.fetch(range_.bytes()); });
   std::lock_guard lock(mutex_);
   std::erase_if(reads_, [](const EventRef& event) { return event->done(); });
   reads_.push_back(arrived);
-  return {bytes.storage(), range_.begin, std::move(arrived)};
+  return {std::move(memory), range_.begin, std::move(arrived)};
 }
 
 OffloadedStorage::Loan OffloadedStorage::lend(const Arrival& arrival, const c10::Stream& stream,
                                               StallCause cause) {
   if (arrival.arrived && !arrival.arrived->done())
-    transfers_->stalls.wait(stream, *arrival.arrived, cause, label_);
+    transfers_->stalls.wait(stream, arrival.arrived, cause, label_);
   // Lent to another stream than the one its memory belongs to: the allocator must know, as for any
   // tensor.
   if (stream != home_) transfers_->guard.recordDataPtrOnStream(arrival.storage.data_ptr(), stream);

@@ -97,8 +97,7 @@ void Recorder::copied(const c10::Stream& stream, bool to_host, uint64_t id, Labe
   log_.copies.push_back({stream, to_host, id, label, bytes, std::move(stretch)});
 }
 
-void Recorder::stalled(const c10::Stream& stream, StallCause cause, Label label,
-                       StretchRef stretch) {
+void Recorder::stalled(const c10::Stream& stream, StallCause cause, Label label, Stretch stretch) {
   std::lock_guard lock(mutex_);
   log_.stalls.push_back({stream, cause, label, std::move(stretch)});
 }
@@ -133,8 +132,11 @@ Recording Recorder::finish() {
       modules[name_of(label)].stats = counters->snapshot();
     }
   }
-  for (const auto& copy : log.copies) copy.stretch.end.synchronize();
-  for (const auto& stall : log.stalls) stall.stretch->end.synchronize();
+  for (const auto& copy : log.copies) copy.stretch.end->synchronize();
+  for (const auto& stall : log.stalls) {
+    stall.stretch.begin->synchronize();
+    stall.stretch.end->synchronize();
+  }
 
   std::map<c10::DeviceIndex, DeviceClock> clocks;
   const auto clock = [&](const c10::Stream& stream) -> const DeviceClock& {
@@ -150,14 +152,13 @@ Recording Recorder::finish() {
 
   for (const auto& copy : log.copies) {
     const auto known = log.tensors.find(copy.id);
-    result.entries.push_back({copy.to_host ? "D2H" : "H2D", copy.to_host ? "offload" : "fetch",
-                              name_of(copy.label),
-                              known == log.tensors.end() ? std::string() : known->second, copy.id,
-                              copy.bytes, since(copy.stream, copy.stretch.begin),
-                              copy.stretch.end.seconds_since(copy.stretch.begin)});
+    result.entries.push_back(
+        {copy.to_host ? "D2H" : "H2D", copy.to_host ? "offload" : "fetch", name_of(copy.label),
+         known == log.tensors.end() ? std::string() : known->second, copy.id, copy.bytes,
+         since(copy.stream, *copy.stretch.begin), copy.stretch.seconds()});
   }
   for (const auto& stall : log.stalls) {
-    const double seconds = stall.stretch->end.seconds_since(stall.stretch->begin);
+    const double seconds = stall.stretch.seconds();
     stall_of(stall.label, stall.cause, seconds);
     result.entries.push_back({lane_of(stall.stream),
                               std::string("stall: ") + name_of(stall.cause),
@@ -165,7 +166,7 @@ Recording Recorder::finish() {
                               {},
                               0,
                               0,
-                              since(stall.stream, stall.stretch->begin),
+                              since(stall.stream, *stall.stretch.begin),
                               seconds});
   }
   for (const auto& stall : log.host_stalls) {

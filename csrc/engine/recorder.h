@@ -2,6 +2,7 @@
 #include <ATen/core/Tensor.h>
 #include <c10/core/Stream.h>
 
+#include <algorithm>
 #include <atomic>
 #include <memory>
 #include <mutex>
@@ -27,11 +28,13 @@ enum class StallCause : uint8_t {
 };
 const char* name_of(StallCause cause);
 
-// A stretch of a stream's time, between two timed events.
+// A stretch of time between two timed events of one device. It has no length when the end turns out
+// to have come first.
 struct Stretch {
-  Event begin, end;
+  EventRef begin, end;
+  bool over() const { return begin->done() && end->done(); }
+  double seconds() const { return std::max(0.0, end->seconds_since(*begin)); }
 };
-using StretchRef = std::shared_ptr<const Stretch>;
 
 // A recording in plain numbers. Times are in seconds since it began.
 struct Recording {
@@ -76,7 +79,7 @@ class Recorder {
   void describe(uint64_t id, const at::Tensor& tensor);
   void copied(const c10::Stream& stream, bool to_host, uint64_t id, Label label, size_t bytes,
               Stretch stretch);
-  void stalled(const c10::Stream& stream, StallCause cause, Label label, StretchRef stretch);
+  void stalled(const c10::Stream& stream, StallCause cause, Label label, Stretch stretch);
   void host_stalled(Label label, double begin, double end);  // on now()'s clock
   void host_bytes(size_t bytes);
   // The counters of one module.
@@ -97,7 +100,7 @@ class Recorder {
     c10::Stream stream;
     StallCause cause;
     Label label;
-    StretchRef stretch;
+    Stretch stretch;
   };
   struct HostStall {
     Label label;

@@ -1,20 +1,20 @@
 #include "engine/stall_meter.h"
 
-#include <algorithm>
-
 namespace storm {
 
-void StallMeter::wait(const c10::Stream& stream, const Event& event, StallCause cause,
+void StallMeter::wait(const c10::Stream& stream, const EventRef& event, StallCause cause,
                       Label label) {
   const auto recorder = Recorder::active();
   if (!enabled_ && !recorder) {
-    event.block(stream);
+    event->block(stream);
     return;
   }
-  auto before = Event::record(stream, Event::Timing::yes);
-  event.block(stream);
-  auto after = Event::record(stream, Event::Timing::yes);
-  auto stretch = std::make_shared<const Stretch>(std::move(before), std::move(after));
+  const auto record = [&] {
+    return std::make_shared<const Event>(Event::record(stream, Event::Timing::yes));
+  };
+  Stretch stretch{record(), event};
+  event->block(stream);
+  if (!event->timed()) stretch.end = record();  // from before somebody wanted to know
   if (recorder) recorder->stalled(stream, cause, label, stretch);
   if (!enabled_) return;
   std::lock_guard lock(mutex_);
@@ -24,8 +24,8 @@ void StallMeter::wait(const c10::Stream& stream, const Event& event, StallCause 
 
 void StallMeter::collect_locked() {
   // From the front only: a look at every pair would cost more the further the host runs ahead.
-  while (!open_.empty() && open_.front()->end.done()) {
-    seconds_ += std::max(0.0, open_.front()->end.seconds_since(open_.front()->begin));
+  while (!open_.empty() && open_.front().over()) {
+    seconds_ += open_.front().seconds();
     open_.pop_front();
   }
 }

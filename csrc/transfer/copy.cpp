@@ -1,6 +1,5 @@
 #include "transfer/copy.h"
 
-#include <ATen/ops/from_blob.h>
 #include <c10/core/StreamGuard.h>
 
 #include <algorithm>
@@ -13,10 +12,20 @@
 namespace storm {
 namespace {
 
+// What at::from_blob makes, without its questions.
+at::Tensor host_bytes(const HostPiece& piece, int64_t bytes) {
+  auto tensor = at::detail::make_tensor<c10::TensorImpl>(
+      c10::Storage(c10::Storage::use_byte_size_t(), static_cast<size_t>(bytes),
+                   c10::DataPtr(piece.data, c10::Device(c10::DeviceType::CPU))),
+      c10::DispatchKeySet(c10::DispatchKey::CPU), caffe2::TypeMeta::Make<uint8_t>());
+  tensor.unsafeGetTensorImpl()->set_sizes_contiguous(bytes);
+  return tensor;
+}
+
 // Calls `copy` for the part of the device's bytes that belongs to each piece of the buffer.
 template <typename Copy>
 EventRef by_pieces(const at::Tensor& device_bytes, const PinnedMemoryBuffer& host,
-                   const c10::Stream& stream, Copy&& copy) {
+                   const c10::Stream& stream, Event::Timing timing, Copy&& copy) {
   const int64_t bytes = device_bytes.numel();
   STORM_INVARIANT(static_cast<size_t>(bytes) <= host.bytes(), bytes, " bytes into a buffer of ",
                   host.bytes(), ".");
@@ -28,27 +37,29 @@ EventRef by_pieces(const at::Tensor& device_bytes, const PinnedMemoryBuffer& hos
   for (const auto& piece : host.pieces()) {
     const int64_t here = std::min(bytes - begin, static_cast<int64_t>(piece.bytes));
     if (here <= 0) break;
-    const auto on_host = at::from_blob(piece.data, {here}, device_bytes.options().device(at::kCPU));
-    copy(here == bytes ? device_bytes : device_bytes.narrow(0, begin, here), on_host);
+    copy(here == bytes ? device_bytes : device_bytes.narrow(0, begin, here),
+         host_bytes(piece, here));
     begin += here;
   }
-  return std::make_shared<const Event>(Event::record(stream));
+  return std::make_shared<const Event>(Event::record(stream, timing));
 }
 
 }  // namespace
 
 EventRef copy_to_host(const at::Tensor& device_bytes, const PinnedMemoryBuffer& host,
-                      const c10::Stream& stream) {
-  return by_pieces(device_bytes, host, stream, [&](const at::Tensor& part, const at::Tensor& at) {
-    at.copy_(part, /*non_blocking=*/host.pinned());
-  });
+                      const c10::Stream& stream, Event::Timing timing) {
+  return by_pieces(device_bytes, host, stream, timing,
+                   [&](const at::Tensor& part, const at::Tensor& at) {
+                     at.copy_(part, /*non_blocking=*/host.pinned());
+                   });
 }
 
 EventRef copy_to_device(const PinnedMemoryBuffer& host, const at::Tensor& device_bytes,
-                        const c10::Stream& stream) {
-  return by_pieces(device_bytes, host, stream, [&](const at::Tensor& part, const at::Tensor& at) {
-    part.copy_(at, /*non_blocking=*/host.pinned());
-  });
+                        const c10::Stream& stream, Event::Timing timing) {
+  return by_pieces(device_bytes, host, stream, timing,
+                   [&](const at::Tensor& part, const at::Tensor& at) {
+                     part.copy_(at, /*non_blocking=*/host.pinned());
+                   });
 }
 
 }  // namespace storm
