@@ -14,6 +14,8 @@ from torch import nn
 
 from pamiq_storm import OffloadConfig, offload
 
+from .training import settle
+
 OUTCOMES = ("works", "refused")
 REFUSAL = "refusal"  # the user property that says a refusal was seen, read by tools/semantics_table.py
 
@@ -50,7 +52,7 @@ def _quick_collections() -> Iterator[None]:
 def device_bytes() -> int:
     """What the device holds now that nothing is under way."""
     gc.collect()
-    torch.accelerator.synchronize()
+    settle()
     if torch.cuda.is_available():
         torch._C._cuda_clearCublasWorkspaces()
     return torch.accelerator.memory_allocated()

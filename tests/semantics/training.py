@@ -10,6 +10,18 @@ from torch import Tensor, nn
 
 from ..engine.models import identical
 
+
+def settle() -> None:
+    """Wait for all that is under way.
+
+    Autograd's thread lets go of a graph only after it has said that it is done. When it has done another one behind it,
+    of no bytes, it has let go.
+    """
+    empty = torch.zeros(0, device=torch.accelerator.current_accelerator(), requires_grad=True)
+    (empty * 1.0).backward(torch.zeros_like(empty))
+    torch.accelerator.synchronize()
+
+
 STEPS = 50
 
 Context = contextlib.AbstractContextManager[object]
