@@ -18,7 +18,7 @@ FIXED_ADDRESSES := $(if $(filter thread,$(SANITIZE)),$(shell setarch -R true 2>/
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test build lint stubs cpp-test cuda-check clean
+.PHONY: help demo test build lint stubs mutants cpp-test cuda-check clean
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1@\2/p' Makefile | column -t -s@ 2>/dev/null || grep '## ' Makefile
@@ -37,6 +37,9 @@ lint: $(DONE)/build $(DONE)/demo $(DONE)/test $(DONE)/dev  ## Formatters, linter
 
 stubs: $(DONE)/build $(DONE)/dev  ## Write pamiq_storm/*.pyi again from the built extensions
 	$(PY) tools/stubs.py
+
+mutants: $(DONE)/build $(DONE)/demo $(DONE)/test  ## Break the engine on purpose: does a test notice? (ARGS="-k name" for some)
+	$(PY) tools/mutants.py $(ARGS)
 
 cpp-test: $(DONE)/torch $(DONE)/cmake  ## Build and run the C++ tests (SANITIZE=address, which checks undefined behaviour too, or thread)
 	.venv/bin/cmake -S . -B $(CPP_BUILD) -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/.venv/bin/ninja \
