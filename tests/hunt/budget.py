@@ -9,6 +9,26 @@ from __future__ import annotations
 import os
 
 from hypothesis import HealthCheck, settings
+from hypothesis.stateful import invariant
+
+
+class Counting:
+    """For a state machine: how many programs and steps it really ran."""
+
+    programs = steps = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        type(self).programs += 1
+
+    @invariant()
+    def _count(self) -> None:
+        type(self).steps += 1
+
+    @classmethod
+    def said(cls) -> str:
+        return f"{cls.__name__}: {cls.programs} random programs of {cls.steps} steps in all, each as its model says"
+
 
 _FACTOR = int(os.environ.get("STORM_HUNT", "1"))
 

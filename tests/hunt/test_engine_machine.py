@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pamiq_storm import OffloadConfig, offload, sim
 
-from .budget import budget
+from .budget import Counting, budget
 from .programs import Program, gradients, in_a_thread, on_host, same_bits, side_streams
 
 pytestmark = pytest.mark.filterwarnings("ignore:The AccumulateGrad node's stream")
@@ -51,7 +51,7 @@ class Graph:
     expected: list[Tensor]
 
 
-class EngineMachine(RuleBasedStateMachine):
+class EngineMachine(Counting, RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         gc.collect()
@@ -195,7 +195,8 @@ class EngineMachine(RuleBasedStateMachine):
 
 
 @pytest.mark.timeout(0 if budget(1).max_examples > 1 else 300)
-def test_the_engine_changes_nothing(device: str) -> None:
+def test_the_engine_changes_nothing(device: str, say_at_the_end: Callable[[str], None]) -> None:
     if device != "sim":
         pytest.skip("makes calls fail: run on the simulator")
     run_state_machine_as_test(EngineMachine, settings=budget(35, steps=15))
+    say_at_the_end(EngineMachine.said())

@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import itertools
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
@@ -15,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from pamiq_storm import _C, sim
 
-from .budget import budget
+from .budget import Counting, budget
 from .programs import side_streams
 
 SLAB, CAP, GRANULE, STREAMS = 64 * 1024, 512 * 1024, 512, 2
@@ -52,7 +53,7 @@ class Deferred:
     behind: set[int]  # streams that stood still when it came and still do
 
 
-class PoolMachine(RuleBasedStateMachine):
+class PoolMachine(Counting, RuleBasedStateMachine):
     """A stream stands still or is empty, so that what is free does not depend on time."""
 
     def __init__(self) -> None:
@@ -220,10 +221,11 @@ class PoolMachine(RuleBasedStateMachine):
 
 
 @pytest.mark.timeout(0 if budget(1).max_examples > 1 else 120)
-def test_the_pool_is_its_model(device: str) -> None:
+def test_the_pool_is_its_model(device: str, say_at_the_end: Callable[[str], None]) -> None:
     if device != "sim":
         pytest.skip("holds streams and lets pinning fail: run on the simulator")
     run_state_machine_as_test(PoolMachine, settings=budget(150, steps=40))
+    say_at_the_end(PoolMachine.said())
 
 
 def test_a_tensor_keeps_its_buffer_taken(device: str) -> None:
