@@ -22,7 +22,7 @@ class Event {
       const c10::Stream& stream) const;  // `stream` waits for this point; does not synchronise
   bool done() const;                     // does not synchronise
   bool timed() const { return event_->flag() == c10::EventFlag::BACKEND_DEFAULT; }
-  void synchronize() const;              // blocks the host; drops the GIL if it is held
+  void synchronize() const;                          // blocks the host; drops the GIL if it is held
   double seconds_since(const Event& earlier) const;  // both with Timing::yes and done
 
  private:
