@@ -66,7 +66,7 @@ def test_stalls_have_a_cause(device: str) -> None:
     recorded = step(device, storm)
     causes = Counter(e.name for e in recorded.events if e.name.startswith("stall"))
     assert set(causes) <= {"stall: window_full", "stall: late", "stall: arriving"}
-    assert causes["stall: late"] == storm.stats().late_fetches == 4
+    assert causes["stall: late"] <= storm.stats().late_fetches == 4  # a copy may be over before it is waited for
     seconds = sum(sum(module.stalls.values()) for module in recorded.modules)
     assert seconds == pytest.approx(storm.stats().stall_seconds, rel=1e-6)
 
