@@ -1,33 +1,13 @@
 """Device memory is cut from segments as torch's allocator for CUDA cuts it, and runs out when it does."""
 
 import ctypes
-import gc
 import os
 from pathlib import Path
 
 import pytest
 import torch
 
-MIB = 1 << 20
-
-
-def allocate(bytes_, value=None):
-    tensor = torch.empty(bytes_ // 4, device="sim")
-    return tensor if value is None else tensor.fill_(value)
-
-
-def allocated():
-    return torch.accelerator.memory_allocated()
-
-
-def reserved():
-    return torch.accelerator.memory_reserved()
-
-
-@pytest.fixture(autouse=True)
-def _no_cached_segments():
-    gc.collect()
-    torch.accelerator.empty_cache()
+from .memory import MIB, _no_cached_segments, allocate, allocated, reserved  # noqa: F401
 
 
 def segments(sizes):
