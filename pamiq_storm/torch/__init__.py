@@ -1,0 +1,1 @@
+"""PyTorch models that infer in one thread while another trains them."""
