@@ -29,13 +29,14 @@ import pamiq_core.thread
 import pamiq_core.torch
 import pamiq_core.trainer
 import torch
-from pamiq_storm.torch.model import TorchInferenceModel, TorchTrainingModel
 from torch import nn
 from torch.optim import Adam
 from torch.optim.lr_scheduler import ExponentialLR
 
+import pamiq_storm.torch
 from pamiq_storm import live
 from pamiq_storm.torch.agent import TorchAgent
+from pamiq_storm.torch.model import TorchInferenceModel, TorchTrainingModel
 from pamiq_storm.torch.trainer import TorchTrainer
 
 pytestmark = [
@@ -258,6 +259,13 @@ def interface(kind: type) -> dict[str, list[tuple[str, Any]] | None]:
             parameters = list(inspect.signature(member).parameters.values())
             found[name] = [(p.name, None if callable(p.default) else p.default) for p in parameters]
     return found
+
+
+def test_every_name_of_its_torch_module_is_there() -> None:
+    assert [name for name in pamiq_core.torch.__all__ if not hasattr(pamiq_storm.torch, name)] == []
+    for name in ("default_infer_procedure", "get_device"):
+        its, ours = (inspect.signature(getattr(module, name)) for module in (pamiq_core.torch, pamiq_storm.torch))
+        assert list(ours.parameters) == list(its.parameters)
 
 
 @pytest.mark.parametrize(("ours", "its"), PAIRS, ids=lambda kind: kind.__name__)

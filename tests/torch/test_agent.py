@@ -5,12 +5,9 @@ import torch
 from torch import nn
 
 from pamiq_storm.live import InferenceModelsDict, TrainingModelsDict
+from pamiq_storm.torch import TorchAgent, TorchTrainingModel
 
 from ..live.parts import NumberModel
-from . import double  # noqa: F401
-
-from pamiq_storm.torch.agent import TorchAgent  # isort: skip
-from pamiq_storm.torch.model import TorchTrainingModel  # isort: skip
 
 
 class Asking(TorchAgent[torch.Tensor, torch.Tensor]):

@@ -24,14 +24,10 @@ from torch.optim.lr_scheduler import (
 )
 
 from pamiq_storm.live import TrainingModelsDict
-from pamiq_storm.torch import files
+from pamiq_storm.torch import OptimizersSetup, TorchTrainer, TorchTrainingModel, files
 
 from ..live.parts import PATIENCE_S, NumberModel
 from ..programs import run_program
-from . import double  # noqa: F401
-
-from pamiq_storm.torch.model import TorchTrainingModel  # isort: skip
-from pamiq_storm.torch.trainer import OptimizersSetup, TorchTrainer  # isort: skip
 
 
 def net(seed: int = 0, width: int = 8) -> nn.Sequential:
