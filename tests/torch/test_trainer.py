@@ -42,10 +42,12 @@ class Regression(TorchTrainer):
         self,
         make: Callable[[nn.Module], OptimizersSetup] | None = None,
         during: Callable[[], None] = lambda: None,
+        device: str = "cpu",
     ) -> None:
         super().__init__()
         self.make = make or adam
         self.during = during
+        self.device = device
         self.made = 0
 
     def on_training_models_attached(self) -> None:
@@ -58,7 +60,7 @@ class Regression(TorchTrainer):
     def train(self) -> None:
         for step in range(2):
             generator = torch.Generator().manual_seed(self.runs * 2 + step)
-            x = torch.randn(16, 4, generator=generator)
+            x = torch.randn(16, 4, generator=generator).to(self.device)
             loss = (self.net(x) - x[:, :2].sin()).square().mean()
             for optimizer in self.optimizers.values():
                 optimizer.zero_grad()
