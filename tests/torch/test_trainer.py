@@ -419,6 +419,8 @@ def test_a_save_beside_a_running_step_is_of_a_moment_between_runs(tmp_path: Path
     optimizer = files.load(tmp_path / "trainer" / "adam.optim.pt")
     scheduler = files.load(tmp_path / "trainer" / "scheduler.lrsch.pt")
     assert optimizer["state"][0]["step"] == scheduler["last_epoch"] == 4
+    model = files.load(tmp_path / "models" / "net.pt")
+    assert all_equal(list(model.values()), parameters_of(beside.trainer))
     assert (tmp_path / "trainer" / "counts.json").read_text() == '{"steps": 4, "runs": 2}'
 
 
