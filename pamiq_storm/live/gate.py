@@ -37,6 +37,7 @@ class Gate:
         self._alive: dict[threading.Thread, str] = {}
         self._resting: set[threading.Thread] = set()
         self._paused = False  # by pause(), until resume()
+        self._pausing = 0  # callers that wait in pause()
         self._holds = 0  # holders that need the workers at rest, whatever else happens
         self._stop_reason: str | None = None
         self._errors: list[BaseException] = []
@@ -48,16 +49,20 @@ class Gate:
         """Returns when every worker rests; they rest until `resume`."""
         with self._changed:
             self._refuse_workers("pause")
-            self._paused = True
+            self._pausing += 1
             self._notify()
-        self._interrupt()
-        with self._changed:
-            if not self._changed.wait_for(self._all_at_rest, timeout):
-                self._paused = False
+        try:
+            self._interrupt()
+            with self._changed:
+                if not self._changed.wait_for(self._all_at_rest, timeout):
+                    raise TimeoutError(f"not paused: within {timeout} s no step boundary came in {self._busy()}")
+                if self._stop_reason is not None:
+                    raise StoppedError("the system stopped before it was paused")
+                self._paused = True
+        finally:
+            with self._changed:
+                self._pausing -= 1
                 self._notify()
-                raise TimeoutError(f"not paused: within {timeout} s no step boundary came in {self._busy()}")
-            if self._stop_reason is not None:
-                raise StoppedError("the system stopped before it was paused")
 
     def resume(self) -> None:
         """Lets the workers go on."""
@@ -170,7 +175,8 @@ class Gate:
     # With the lock held.
 
     def _closed(self) -> bool:
-        return self._holds > 0 or (self._paused and self._stop_reason is None)
+        wanted = self._paused or self._pausing > 0
+        return self._holds > 0 or (wanted and self._stop_reason is None)
 
     def _all_at_rest(self) -> bool:
         return self._alive.keys() <= self._resting

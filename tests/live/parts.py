@@ -114,12 +114,17 @@ class Adder(Trainer):
     def __init__(self, condition: str | None = None, new: int = 0, at: dict[int, Callable[[], None]] | None = None):
         super().__init__(condition, 0, new)
         self.trainings = 0
+        self.asked = 0
         self.at = at or {}
         self.trained = threading.Event()
         self.events: list[str] = []
 
     def on_training_models_attached(self) -> None:
         self.model = self.get_training_model("number")
+
+    def is_trainable(self) -> bool:
+        self.asked += 1
+        return super().is_trainable()
 
     def train(self) -> None:
         self.trainings += 1

@@ -1,10 +1,13 @@
 """What has its final name is whole; the newest is found; old ones go."""
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from pamiq_storm.atomic import sync_folder, sync_tree
+from pamiq_storm.live import checkpoints
 from pamiq_storm.live.checkpoints import CheckpointStore
 
 from ..programs import run_program
@@ -56,6 +59,24 @@ def test_a_failed_save_leaves_nothing(tmp_path: Path) -> None:
         store.write(fails)
     assert store.paths() == [kept]
     assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_all_is_durable_before_it_gets_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+
+    def noting(name: str, original: Callable[[Path], None]) -> Callable[[Path], None]:
+        def noted(path: Path) -> None:
+            calls.append(f"{name} {path.name if path == tmp_path else path.suffix}")
+            original(path)
+
+        return noted
+
+    monkeypatch.setattr(checkpoints, "sync_tree", noting("tree", sync_tree))
+    monkeypatch.setattr(checkpoints, "sync_folder", noting("folder", sync_folder))
+    rename = Path.rename
+    monkeypatch.setattr(Path, "rename", lambda path, target: (calls.append("rename"), rename(path, target))[1])
+    CheckpointStore(tmp_path).write(saver("a"))
+    assert calls == ["tree .tmp", "rename", f"folder {tmp_path.name}"]
 
 
 def test_two_writers_take_turns(tmp_path: Path) -> None:

@@ -92,6 +92,17 @@ def test_a_pause_that_takes_too_long_names_the_busy_thread_and_is_taken_back(
     assert job.stepping.acquire(timeout=PATIENCE_S), "it goes on"
 
 
+def test_a_pause_that_is_given_up_does_not_undo_another_that_still_waits(gate: Gate, job: Job, worker: Worker) -> None:
+    other = threading.Thread(target=gate.pause, args=(None,))
+    other.start()
+    with pytest.raises(TimeoutError):
+        gate.pause(0.05)
+    job.let.release()
+    other.join(PATIENCE_S)
+    assert not other.is_alive()
+    assert gate.paused
+
+
 def test_a_hold_inside_a_pause_does_not_end_it(gate: Gate, job: Job, worker: Worker) -> None:
     job.let.release()
     gate.pause(PATIENCE_S)

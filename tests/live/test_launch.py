@@ -50,6 +50,7 @@ def test_data_reach_the_trainer_and_wake_it() -> None:
         for _ in range(3):
             wait_until_trained(parts)
     assert parts.trainer.trainings <= parts.agent.steps // 5
+    assert parts.trainer.asked <= parts.agent.steps + parts.trainer.trainings + 2, "it waits in between"
 
 
 def slowly(interval: float):

@@ -385,8 +385,9 @@ def test_models_of_other_types_are_refused_by_both_names() -> None:
 class Beside:
     """Saves in another thread while a training is in the middle of a step, and lets both end."""
 
-    def __init__(self, tmp_path: Path) -> None:
-        self.path = tmp_path
+    def __init__(self, part: str, path: Path) -> None:
+        self.part = part
+        self.path = path
         self.at_step = threading.Event()
         self.saving = threading.Event()
         self.saved = threading.Event()
@@ -404,18 +405,22 @@ class Beside:
     def save(self) -> None:
         assert self.at_step.wait(PATIENCE_S)
         self.saving.set()
-        self.models.save_state(self.path / "models")
-        self.trainer.save_state(self.path / "trainer")
+        (self.models if self.part == "models" else self.trainer).save_state(self.path)
         self.saved.set()
 
 
-def test_a_save_beside_a_running_step_is_of_a_moment_between_runs(tmp_path: Path) -> None:
-    beside = Beside(tmp_path)
+@pytest.mark.parametrize("part", ["models", "trainer"])
+def test_a_save_beside_a_running_step_is_of_a_moment_between_runs(part: str, tmp_path: Path) -> None:
+    beside = Beside(part, tmp_path / part)
     beside.trainer.run()
     beside.saver.start()
     beside.trainer.run()
     beside.saver.join(PATIENCE_S)
     assert beside.saved.is_set()
+    if part == "models":
+        model = files.load(tmp_path / "models" / "net.pt")
+        assert all_equal(list(model.values()), parameters_of(beside.trainer))
+        return
     optimizer = files.load(tmp_path / "trainer" / "adam.optim.pt")
     scheduler = files.load(tmp_path / "trainer" / "scheduler.lrsch.pt")
     assert optimizer["state"][0]["step"] == scheduler["last_epoch"] == 4
