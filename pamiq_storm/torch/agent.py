@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Generic, TypeVar, cast
 
+import torch
 from torch import nn
 
 from .bases import Agent
@@ -17,7 +18,28 @@ T = TypeVar("T", bound=nn.Module)
 
 
 class TorchAgent(Agent[O, A], Generic[O, A]):
-    """Retrieves models with a check of their types."""
+    """Retrieves models with a check of their types.
+
+    On an accelerator the thread that runs the interaction computes on the models' inference stream from `setup` to
+    `teardown`, so that what the agent does around its models does not queue behind training either.
+    """
+
+    _inference_stream: torch.Stream | None = None
+    _previous_stream: torch.Stream | None = None
+
+    def setup(self) -> None:
+        if self._inference_stream is not None:
+            self._previous_stream = torch.accelerator.current_stream(self._inference_stream.device)
+            torch.accelerator.set_stream(self._inference_stream)
+        super().setup()
+
+    def teardown(self) -> None:
+        try:
+            super().teardown()
+        finally:
+            if self._previous_stream is not None:
+                torch.accelerator.set_stream(self._previous_stream)
+                self._previous_stream = None
 
     def get_torch_inference_model(
         self,
@@ -39,4 +61,5 @@ class TorchAgent(Agent[O, A], Generic[O, A]):
                 f"the module of inference model {name!r} is a {model.module_class.__name__}, "
                 f"not a {module_cls.__name__}"
             )
+        self._inference_stream = self._inference_stream or model.stream
         return cast("TorchInferenceModel[T]", model)

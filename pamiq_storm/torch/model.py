@@ -15,7 +15,7 @@ from ..config import OffloadConfig
 from ..offload import offload as offload_context
 from . import streams
 from .bases import InferenceModel, TrainingModel
-from .files import load, save
+from .files import host_copy, load, save
 from .publication import Publication, PublishMode, PublishStats
 from .shell import inner
 
@@ -76,6 +76,11 @@ class TorchInferenceModel(InferenceModel, Generic[T]):
     def version(self) -> int:
         """Which version the next inference reads: 0 at first, one more with each `sync`. Never goes back."""
         return self._publication.version if self._publication is not None else 0
+
+    @property
+    def stream(self) -> torch.Stream | None:
+        """The stream it computes on; None on the CPU. See `inference_stream`."""
+        return self._stream
 
     @property
     def module_class(self) -> type[nn.Module]:
@@ -243,7 +248,7 @@ class TorchTrainingModel(TrainingModel[TorchInferenceModel[T]], Generic[T]):
         Waits until no `TorchTrainer` is in a step with this model; training goes on while the file is written.
         """
         with self.step_lock:
-            state = _on_host(self.model.state_dict())
+            state = host_copy(self.model.state_dict())
         save(state, Path(f"{path}.pt"))
 
     def load_state(self, path: Path) -> None:
@@ -257,19 +262,6 @@ class TorchTrainingModel(TrainingModel[TorchInferenceModel[T]], Generic[T]):
         with self.step_lock:
             self.model.load_state_dict(state)
             self.sync()
-
-
-def _on_host(state: dict[str, Any]) -> dict[str, Any]:
-    copies: dict[int, torch.Tensor] = {}
-
-    def copy(value: Any) -> Any:
-        if not isinstance(value, torch.Tensor):
-            return value
-        if id(value) not in copies:
-            copies[id(value)] = value.detach().to("cpu", copy=True)
-        return copies[id(value)]
-
-    return type(state)((name, copy(value)) for name, value in state.items())
 
 
 def _procedure_of(

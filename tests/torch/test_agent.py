@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from pamiq_storm.live import InferenceModelsDict, TrainingModelsDict
-from pamiq_storm.torch import TorchAgent, TorchTrainingModel
+from pamiq_storm.torch import TorchAgent, TorchTrainingModel, inference_stream
 
 from ..live.parts import NumberModel
 
@@ -51,3 +51,22 @@ def test_children_ask_too() -> None:
         InferenceModelsDict(net=TorchTrainingModel(nn.Linear(2, 2)).inference_model)
     )
     assert child.get_torch_inference_model("net", nn.Linear).module_class is nn.Linear
+
+
+def test_the_interactions_thread_computes_on_the_inference_stream(device: str) -> None:
+    class Asks(TorchAgent[torch.Tensor, torch.Tensor]):
+        def on_inference_models_attached(self) -> None:
+            self.net = self.get_torch_inference_model("net", nn.Linear)
+
+        def step(self, observation: torch.Tensor) -> torch.Tensor:
+            return self.net(observation)
+
+    agent = Asks()
+    net = TorchTrainingModel(nn.Linear(2, 2).to(device)).inference_model
+    agent.attach_inference_models(InferenceModelsDict(net=net))
+    before = torch.accelerator.current_stream()
+    agent.setup()
+    assert torch.accelerator.current_stream() == inference_stream(device)
+    assert agent.step(torch.ones(1, 2)).device.type == device
+    agent.teardown()
+    assert torch.accelerator.current_stream() == before
