@@ -192,7 +192,8 @@ class Publication(Generic[T]):
         """Free what nobody reads any more. Each snapshot is given to one caller only."""
         for snapshot in self._publisher.collect():
             shell = self._shells.pop(snapshot)
-            if shell.body is self._body and shell.unreferenced() and shell.renew():
+            if shell.body is self._body and shell.unreferenced():
+                shell.renew()
                 if self._mode == "swap" or any(other.snapshot.bytes for other in tuple(self._idle)):
                     snapshot.release()
                 self._idle.append(shell)

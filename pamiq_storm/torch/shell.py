@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -137,18 +138,15 @@ class Shell:
         self._references.settle()
 
     def unreferenced(self) -> bool:
-        """Whether no graph, view or variable holds a tensor of it.
+        """Whether no graph, view or variable holds a tensor of it, and it is still what it was made as.
 
-        If inference took tensors out of the modules, those modules' references no longer count: nobody can tell.
+        Once inference has changed its structure, its modules hold fewer references than they did: nobody can tell.
         """
         return self._look() and self.snapshot.unreferenced() and self._references.unreferenced()
 
-    def renew(self) -> bool:
-        """Make ready for another version. False if inference changed its structure: it is of no use then."""
-        if not self._look():
-            return False
+    def renew(self) -> None:
+        """Make ready for another version what is unreferenced."""
         self.snapshot.renew()
-        return True
 
     def restore_mode(self) -> None:
         """Back to eval mode, if a reader left it."""
@@ -213,8 +211,8 @@ def inner(root: nn.Module) -> nn.Module:
     while True:
         if isinstance(root, DistributedDataParallel):
             root = root.module
-        elif isinstance(root, torch._dynamo.OptimizedModule):
-            root = root._orig_mod
+        elif (dynamo := sys.modules.get("torch._dynamo")) and isinstance(root, dynamo.OptimizedModule):
+            root = root.get_submodule("_orig_mod")  # without it nothing was compiled, and to import it takes seconds
         else:
             return root
 
