@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from pamiq_storm.bench import hardware as devices
+from pamiq_storm.bench.checks import checks_table
 from pamiq_storm.bench.compare import comparison_steps
 from pamiq_storm.bench.console import Console
 from pamiq_storm.bench.plot import PlottingError, memory_figure
@@ -99,7 +100,7 @@ def _say_results(findings: Findings, console: Console) -> None:
     console.line("\n" + report.arms_table(findings.comparison))
     console.line(report.LEGEND)
     console.line(f"optimizer step: {findings.comparison.optimizer_ms:.0f} ms\n")
-    console.line(report.checks_table(report.targets(findings)) + simulated)
+    console.line(checks_table(report.targets(findings)) + simulated)
 
 
 def _write(out: Path, results: Results, findings: Findings, console: Console) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from pamiq_storm.bench.checks import Check
 from pamiq_storm.bench.compare import Comparison
 from pamiq_storm.bench.console import table
 from pamiq_storm.bench.saved import SavedBytes
@@ -18,16 +19,6 @@ LEGEND = (
     "compute times of 'none', the bytes X the arm moved and the link's rates; peaks hold parameters, gradients and\n"
     "the optimizer's state; late: tensors that backward asked for before they were on their way, at worst in one step."
 )
-
-
-@dataclass(frozen=True)
-class Check:
-    """One statement about the run."""
-
-    name: str
-    value: float
-    limit: float
-    held: bool
 
 
 @dataclass(frozen=True)
@@ -168,9 +159,3 @@ def _cells(row: OffloadRow, plain: OffloadRow) -> list[str]:
         "-" if row.late_fetches is None else str(row.late_fetches),
         {None: "-", True: "yes", False: "NO"}[row.bit_identical],
     ]
-
-
-def checks_table(checks: list[Check]) -> str:
-    """Each target with what was found."""
-    cells = [[c.name, f"{c.limit:.2f}", f"{c.value:.2f}", "held" if c.held else "missed"] for c in checks]
-    return table(["target", "limit", "found", ""], cells)
