@@ -11,6 +11,7 @@ before backward asks for them::
 
 from ._engine import StormSystem, fetch_activation_from_cpu, offload_activation_to_cpu
 from .config import OffloadConfig
+from .live import LaunchConfig, launch
 from .nn import StormLayer, StormModel, StormTrainer
 from .offload import offload
 from .stats import OffloadStats
@@ -19,6 +20,7 @@ from .trace import ModuleStats, TraceEvent, trace
 __version__ = "0.1.0"
 
 __all__ = [
+    "LaunchConfig",
     "ModuleStats",
     "OffloadConfig",
     "OffloadStats",
@@ -28,6 +30,7 @@ __all__ = [
     "StormTrainer",
     "TraceEvent",
     "fetch_activation_from_cpu",
+    "launch",
     "offload",
     "offload_activation_to_cpu",
     "trace",

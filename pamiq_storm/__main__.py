@@ -70,10 +70,10 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _bench(options: argparse.Namespace) -> int:
+    from pamiq_storm.atomic import write_atomically
     from pamiq_storm.bench.console import Console
     from pamiq_storm.bench.plot import plot
     from pamiq_storm.bench.registry import SUITES
-    from pamiq_storm.results import write_atomically
 
     results = SUITES[options.suite](options.device, options.quick, Console())
     if options.json:

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import subprocess
-import tempfile
 import types
 import typing
 from collections.abc import Mapping
@@ -20,6 +18,8 @@ from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import torch
+
+from pamiq_storm.atomic import write_atomically
 
 
 class ResultsError(ValueError):
@@ -153,22 +153,6 @@ def source_commit() -> str | None:
     commit = _git(here.parent, "rev-parse", "HEAD")
     changed = _git(here.parent, "status", "--porcelain", "--untracked-files=no")
     return f"{commit}+changes" if changed else commit
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replaces `path` in one step; on any failure the old file stays and nothing else is left."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 def write_together(folder: Path, contents: Mapping[str, bytes]) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from pamiq_storm.atomic import write_atomically
 from pamiq_storm.results import (
     HookRow,
     OffloadRow,
@@ -14,7 +15,6 @@ from pamiq_storm.results import (
     ResultsError,
     collect,
     source_commit,
-    write_atomically,
     write_together,
 )
 
