@@ -13,7 +13,7 @@ from pamiq_storm.bench.console import Console
 from pamiq_storm.bench.plot import plot
 from pamiq_storm.bench.publish import run_parts
 from pamiq_storm.bench.publish.setting import FULL, QUICK
-from pamiq_storm.results import write_atomically
+from pamiq_storm.atomic import write_atomically
 
 RESULTS = Path(__file__).parent / "results"
 
