@@ -9,11 +9,11 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from pamiq_storm.atomic import write_atomically
 from pamiq_storm.bench.console import Console
 from pamiq_storm.bench.plot import plot
 from pamiq_storm.bench.publish import run_parts
 from pamiq_storm.bench.publish.setting import FULL, QUICK
-from pamiq_storm.atomic import write_atomically
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -12,7 +12,7 @@ from pamiq_storm.bench.checks import checks_table
 from pamiq_storm.bench.compare import comparison_steps
 from pamiq_storm.bench.console import Console
 from pamiq_storm.bench.plot import PlottingError, memory_figure
-from pamiq_storm.demo import report, stages
+from pamiq_storm.demo import live, report, stages
 from pamiq_storm.demo.report import Findings
 from pamiq_storm.demo.sizes import choose_sizes
 from pamiq_storm.demo.text import standard_library
@@ -87,7 +87,11 @@ def _measure(setting: stages.Setting, console: Console) -> Findings:
     console.line(f"   {report.link_line(setting)}")
     with console.progress("measuring arms", comparison_steps(ARMS, sizes.rounds)) as advance:
         comparison = stages.compare_arms(setting, advance)
-    return Findings(setting, saved, plain, storm, identity, comparison)
+    console.line(f"5. Live: {report.live_headline(setting)}")
+    with console.progress("writing", live.inferences(sizes.live)) as advance:
+        found = live.run(setting, advance)
+    console.line(report.live_lines(found))
+    return Findings(setting, saved, plain, storm, identity, comparison, found)
 
 
 def _progress_of(training: stages.Training) -> str:

@@ -13,6 +13,21 @@ so the link's rate follows from it, measured at the start."""
 
 
 @dataclass(frozen=True)
+class LiveSizes:
+    """Training and inference beside each other."""
+
+    batch: int
+    """Sequences of a batch that, with the copies inference needs, does not fit without STORM."""
+    hz: float
+    """Inferences per second; each writes one byte."""
+    window: int
+    """Bytes of text that an inference reads."""
+    alone_s: float
+    training_s: float
+    line_bytes: int
+
+
+@dataclass(frozen=True)
 class DemoSizes:
     """What one run of the demo trains, and for how long."""
 
@@ -20,7 +35,7 @@ class DemoSizes:
     batch: int
     """Sequences of a batch that does not fit without STORM."""
     memory_limit_bytes: int
-    """Device memory for the first three parts."""
+    """Device memory for the parts that train: the first three and the last."""
     train_steps: int
     identity_batch: int
     """Sequences of a batch that fits with and without STORM."""
@@ -32,6 +47,7 @@ class DemoSizes:
     offload: OffloadConfig
     identity_offload: OffloadConfig
     """Small enough that the smaller batch is moved as well."""
+    live: LiveSizes
 
 
 MIB = 1 << 20
@@ -51,6 +67,7 @@ SIMULATED = DemoSizes(
     identity_offload=OffloadConfig(
         min_bytes="16KiB", window_bytes="4MiB", prefetch_bytes="4MiB", keep_last_bytes="1MiB", slab_bytes="4MiB"
     ),
+    live=LiveSizes(batch=4, hz=20, window=64, alone_s=4, training_s=18, line_bytes=48),
 )
 
 QUICK = DemoSizes(
@@ -69,6 +86,7 @@ QUICK = DemoSizes(
     identity_offload=OffloadConfig(
         min_bytes="1KiB", window_bytes="128KiB", prefetch_bytes="128KiB", keep_last_bytes="64KiB", slab_bytes="1MiB"
     ),
+    live=LiveSizes(batch=8, hz=50, window=16, alone_s=0.5, training_s=2.5, line_bytes=16),
 )
 
 CUDA = DemoSizes(
@@ -85,6 +103,7 @@ CUDA = DemoSizes(
         window_bytes="256MiB", prefetch_bytes="256MiB", keep_last_bytes="256MiB", slab_bytes="256MiB"
     ),
     identity_offload=OffloadConfig(window_bytes="64MiB", prefetch_bytes="64MiB", keep_last_bytes="64MiB"),
+    live=LiveSizes(batch=4, hz=50, window=256, alone_s=4, training_s=18, line_bytes=48),
 )
 
 

@@ -78,7 +78,7 @@ class Identity:
     """What came back from the host; nothing is shown if nothing was moved."""
 
 
-def loss_of(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+def loss_of(model: Callable[[Tensor], Tensor], inputs: Tensor, targets: Tensor) -> Tensor:
     """Mean cross-entropy of the next byte, in nats."""
     return F.cross_entropy(model(inputs).flatten(0, 1), targets.flatten())
 
