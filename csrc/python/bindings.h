@@ -14,5 +14,6 @@ void bind_engine(pybind11::module_& m);
 void bind_sentinel(pybind11::module_& m);
 void bind_nn(pybind11::module_& m);
 void bind_trace(pybind11::module_& m);
+void bind_publish(pybind11::module_& m);
 
 }  // namespace storm::python

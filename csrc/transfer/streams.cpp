@@ -17,7 +17,9 @@ namespace {
 // nobody's.
 constexpr int kAttempts = 64;
 
-c10::Stream fresh_stream(c10::Device device, const std::vector<c10::Stream>& taken) {
+}  // namespace
+
+c10::Stream own_stream(c10::Device device, const std::vector<c10::Stream>& taken) {
   const c10::impl::VirtualGuardImpl guard(device.type());
   const auto* extras = device_extras(device.type());
   for (int attempt = 0; attempt < kAttempts; ++attempt) {
@@ -29,19 +31,18 @@ c10::Stream fresh_stream(c10::Device device, const std::vector<c10::Stream>& tak
     for (const auto& other : taken) is_taken |= other == stream;
     if (!is_taken) return stream;
   }
-  TORCH_CHECK(false, "pamiq_storm needs two streams of ", device,
-              " besides the compute stream, and the backend gave none in ", kAttempts, " tries");
+  TORCH_CHECK(false, "pamiq_storm needs streams of ", device,
+              " besides the compute stream, and the backend gave no other in ", kAttempts,
+              " tries");
 }
-
-}  // namespace
 
 TransferStreams::TransferStreams(c10::Device device)
     : d2h_(c10::Stream::DEFAULT, device), h2d_(c10::Stream::DEFAULT, device) {
   const c10::impl::VirtualGuardImpl guard(device.type());
   std::vector<c10::Stream> taken{guard.getDefaultStream(device), guard.getStream(device)};
-  d2h_ = fresh_stream(device, taken);
+  d2h_ = own_stream(device, taken);
   taken.push_back(d2h_);
-  h2d_ = fresh_stream(device, taken);
+  h2d_ = own_stream(device, taken);
 }
 
 TransferStreams TransferStreams::of(c10::Device device) {

@@ -2,7 +2,13 @@
 #include <c10/core/Device.h>
 #include <c10/core/Stream.h>
 
+#include <vector>
+
 namespace storm {
+
+// A stream of `device` with high priority that is none of `taken`. Throws when the backend gives
+// only those.
+c10::Stream own_stream(c10::Device device, const std::vector<c10::Stream>& taken);
 
 // The two streams of a device that bytes move on, the same for the life of the process. Distinct
 // from each other, from the default stream and from the stream that was current when they were

@@ -1,0 +1,22 @@
+#pragma once
+#include <c10/core/Device.h>
+#include <c10/core/Stream.h>
+
+#include <cstddef>
+#include <vector>
+
+namespace storm {
+
+struct CopySpan {
+  void* to;
+  const void* from;
+  size_t bytes;
+};
+
+// Host memory, by as many threads as torch uses; does not fail.
+void copy_on_host(const std::vector<CopySpan>& spans);
+
+// Memory of `device`, in the order of its current stream. Does not synchronise.
+void copy_on_device(const std::vector<CopySpan>& spans, c10::Device device);
+
+}  // namespace storm

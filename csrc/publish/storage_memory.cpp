@@ -1,0 +1,39 @@
+#include "publish/storage_memory.h"
+
+#include <c10/core/Allocator.h>
+#include <c10/core/DeviceGuard.h>
+#include <c10/core/impl/COW.h>
+
+#include <optional>
+
+namespace storm {
+
+bool can_move(const c10::Storage& storage, size_t members) {
+  return storage.use_count() == members && storage.resizable() &&
+         storage.allocator() == c10::GetAllocator(storage.device_type()) &&
+         !c10::impl::cow::is_cow_data_ptr(storage.data_ptr());
+}
+
+c10::DataPtr allocate(size_t bytes, c10::Device device) {
+  const c10::OptionalDeviceGuard guard(device.is_cpu() ? std::nullopt
+                                                       : std::optional<c10::Device>(device));
+  return c10::GetAllocator(device.type())->allocate(bytes);
+}
+
+c10::DataPtr take(c10::StorageImpl& storage) {
+  c10::DataPtr memory(nullptr, storage.device());
+  std::swap(memory, storage._mutable_data_ptr_no_checks());
+  return memory;
+}
+
+void give(c10::StorageImpl& storage, c10::DataPtr memory) noexcept {
+  storage._mutable_data_ptr_no_checks() = std::move(memory);
+}
+
+void lend(c10::StorageImpl& borrower, c10::StorageImpl& owner) {
+  c10::DataPtr alias(borrower.data_ptr().get(), borrower.device());
+  give(owner, take(borrower));
+  give(borrower, std::move(alias));
+}
+
+}  // namespace storm

@@ -1,0 +1,132 @@
+#include "python/module_record.h"
+
+#include <torch/csrc/autograd/python_variable.h>
+
+namespace py = pybind11;
+
+namespace storm::python {
+namespace {
+
+constexpr std::array kChildren{"_parameters", "_buffers", "_modules"};
+
+py::object borrowed(PyObject* object) {
+  return py::reinterpret_borrow<py::object>(object);
+}
+
+}  // namespace
+
+ModuleRecord::ModuleRecord(const std::vector<py::object>& modules) {
+  entries_.reserve(modules.size());
+  for (const auto& module : modules) {
+    Entry entry;
+    const py::object attributes = module.attr("__dict__");
+    entry.attributes = attributes.ptr();
+    entry.kept_members.push_back(attributes);
+    for (size_t i = 0; i < kChildren.size(); ++i) {
+      PyObject* dict = PyDict_GetItemString(entry.attributes, kChildren[i]);
+      if (dict == nullptr || !PyDict_Check(dict))
+        throw py::type_error(std::string("a module whose ") + kChildren[i] + " is no dict");
+      entry.children[i] = dict;
+      entry.kept_members.push_back(borrowed(dict));
+      Py_ssize_t position = 0;
+      PyObject *name = nullptr, *value = nullptr;
+      while (PyDict_Next(dict, &position, &name, &value)) {
+        entry.members.push_back({name, value});
+        entry.kept_members.push_back(borrowed(name));
+        entry.kept_members.push_back(borrowed(value));
+      }
+    }
+    note_attributes(entry);
+    entries_.push_back(std::move(entry));
+  }
+}
+
+void ModuleRecord::note_attributes(Entry& entry) {
+  std::vector<py::object> kept;
+  entry.items.clear();
+  Py_ssize_t position = 0;
+  PyObject *name = nullptr, *value = nullptr;
+  while (PyDict_Next(entry.attributes, &position, &name, &value)) {
+    entry.items.push_back({name, value});
+    kept.push_back(borrowed(name));
+    if (!THPVariable_Check(value)) kept.push_back(borrowed(value));
+  }
+  entry.kept = std::move(kept);
+}
+
+bool ModuleRecord::same_items(PyObject* dict, const std::vector<Item>& items, size_t& at) {
+  Py_ssize_t position = 0;
+  PyObject *name = nullptr, *value = nullptr;
+  while (PyDict_Next(dict, &position, &name, &value)) {
+    if (at == items.size() || items[at].name != name || items[at].value != value) return false;
+    ++at;
+  }
+  return true;
+}
+
+bool ModuleRecord::same_members(const Entry& entry) {
+  size_t at = 0;
+  for (PyObject* dict : entry.children) {
+    if (!same_items(dict, entry.members, at)) return false;
+  }
+  return at == entry.members.size();
+}
+
+ModuleRecord::Changes ModuleRecord::look() {
+  Changes changes;
+  for (size_t i = 0; i < entries_.size(); ++i) {
+    auto& entry = entries_[i];
+    if (!same_members(entry)) changes.structure = true;
+    size_t at = 0;
+    if (same_items(entry.attributes, entry.items, at) && at == entry.items.size()) continue;
+    for (size_t c = 0; c < kChildren.size(); ++c) {
+      if (PyDict_GetItemString(entry.attributes, kChildren[c]) != entry.children[c])
+        changes.structure = true;
+    }
+    for (const auto& item : entry.items) {
+      if (PyDict_GetItem(entry.attributes, item.name) != item.value)
+        changes.attributes.emplace_back(i, borrowed(item.name));
+    }
+    Py_ssize_t position = 0;
+    PyObject *name = nullptr, *value = nullptr;
+    while (PyDict_Next(entry.attributes, &position, &name, &value)) {
+      bool known = false;
+      for (const auto& item : entry.items) known |= item.name == name;
+      if (!known) changes.attributes.emplace_back(i, borrowed(name));
+    }
+    note_attributes(entry);
+  }
+  return changes;
+}
+
+int ModuleRecord::traverse(visitproc visit, void* arg) const {
+  for (const auto& entry : entries_) {
+    for (const auto* kept : {&entry.kept, &entry.kept_members}) {
+      for (const auto& object : *kept) Py_VISIT(object.ptr());
+    }
+  }
+  return 0;
+}
+
+void ModuleRecord::clear() {
+  entries_.clear();
+}
+
+void ReferenceCounts::settle() {
+  settled_.clear();
+  for (const auto& object : objects_) settled_.push_back(Py_REFCNT(object.ptr()));
+}
+
+bool ReferenceCounts::unreferenced() const {
+  for (size_t i = 0; i < settled_.size(); ++i) {
+    if (Py_REFCNT(objects_[i].ptr()) > settled_[i]) return false;
+  }
+  return true;
+}
+
+int ReferenceCounts::traverse(visitproc visit, void* arg) const {
+  for (const auto& object : objects_) Py_VISIT(object.ptr());
+  return 0;
+}
+
+}  // namespace storm::python
