@@ -16,7 +16,9 @@ from pamiq_storm.demo.sizes import LiveSizes
 from pamiq_storm.demo.stages import Setting, loss_of
 from pamiq_storm.demo.text import batches
 from pamiq_storm.live import Environment, FixedIntervalInteraction
-from pamiq_storm.torch import TorchAgent, TorchInferenceModel, TorchTrainer, TorchTrainingModel
+from pamiq_storm.torch import TorchInferenceModel, TorchTrainingModel
+from pamiq_storm.torch.agent import TorchAgent
+from pamiq_storm.torch.trainer import TorchTrainer
 
 Advance = Callable[[], None]
 Fingerprint = tuple[int, ...]

@@ -103,8 +103,9 @@ def _copies(setting: Setting, make: Make, size: Size, memory: Memory) -> dict[st
 
 
 def _bytes(publisher: Measured, memory: Memory) -> dict[str, int]:
-    for _ in range(2):
+    for _ in range(SYNCS):
         publisher.sync()
+        memory.now()  # the device is idle before the next one
     found = {AT_REST: memory.now()}
     if isinstance(publisher, LoadStateDict | ForeachCopy):
         return found
