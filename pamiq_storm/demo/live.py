@@ -204,7 +204,7 @@ def run(setting: Setting, advance: Advance) -> Live:
         alone_ms=tuple(alone.times_ms),
         beside_ms=tuple(beside.times_ms),
         sync_ms=tuple(trainer.sync_ms),
-        versions=model.inference_model.version + 1,
+        versions=model.publish_stats().syncs + 1,
         served=tuple(ledger.served),
         unknown=ledger.unknown,
         misdated=ledger.misdated,

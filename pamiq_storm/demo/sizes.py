@@ -35,10 +35,10 @@ class DemoSizes:
     batch: int
     """Sequences of a batch that does not fit without STORM."""
     memory_limit_bytes: int
-    """Device memory for the parts that train: the first three and the last."""
+    """Device memory for the parts that show what fits: the first two and the last."""
     train_steps: int
     identity_batch: int
-    """Sequences of a batch that fits with and without STORM."""
+    """Sequences of a batch that is trained both with and without STORM."""
     identity_steps: int
     rounds: int
     """Measured steps of each arm."""
