@@ -182,7 +182,7 @@ def run(setting: Setting, advance: Advance) -> Live:
     setting.hardware.limit_memory(setting.sizes.memory_limit_bytes)
     torch.accelerator.reset_peak_memory_stats()
     sizes, device = setting.sizes.live, setting.hardware.device
-    model = TorchTrainingModel(setting.model(), device=device, offload=setting.sizes.offload)
+    model = TorchTrainingModel(setting.model(), device=device, offload=sizes.offload)
     ledger = Ledger()
     ledger.publish(model.model)
     first_line = write_line(model.inference_model, sizes, setting)

@@ -25,6 +25,8 @@ class LiveSizes:
     alone_s: float
     training_s: float
     line_bytes: int
+    offload: OffloadConfig
+    """Leaves room for the copies that inference holds."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,15 @@ SIMULATED = DemoSizes(
     identity_offload=OffloadConfig(
         min_bytes="16KiB", window_bytes="4MiB", prefetch_bytes="4MiB", keep_last_bytes="1MiB", slab_bytes="4MiB"
     ),
-    live=LiveSizes(batch=4, hz=20, window=64, alone_s=4, training_s=18, line_bytes=48),
+    live=LiveSizes(
+        batch=4,
+        hz=20,
+        window=64,
+        alone_s=4,
+        training_s=15,
+        line_bytes=48,
+        offload=OffloadConfig(window_bytes="8MiB", prefetch_bytes="8MiB", keep_last_bytes="4MiB", slab_bytes="16MiB"),
+    ),
 )
 
 QUICK = DemoSizes(
@@ -86,7 +96,17 @@ QUICK = DemoSizes(
     identity_offload=OffloadConfig(
         min_bytes="1KiB", window_bytes="128KiB", prefetch_bytes="128KiB", keep_last_bytes="64KiB", slab_bytes="1MiB"
     ),
-    live=LiveSizes(batch=8, hz=50, window=16, alone_s=0.5, training_s=2.5, line_bytes=16),
+    live=LiveSizes(
+        batch=8,
+        hz=50,
+        window=16,
+        alone_s=0.5,
+        training_s=2.5,
+        line_bytes=16,
+        offload=OffloadConfig(
+            min_bytes="16KiB", window_bytes="1MiB", prefetch_bytes="1MiB", keep_last_bytes="1MiB", slab_bytes="4MiB"
+        ),
+    ),
 )
 
 CUDA = DemoSizes(
@@ -103,7 +123,17 @@ CUDA = DemoSizes(
         window_bytes="256MiB", prefetch_bytes="256MiB", keep_last_bytes="256MiB", slab_bytes="256MiB"
     ),
     identity_offload=OffloadConfig(window_bytes="64MiB", prefetch_bytes="64MiB", keep_last_bytes="64MiB"),
-    live=LiveSizes(batch=4, hz=50, window=256, alone_s=4, training_s=18, line_bytes=48),
+    live=LiveSizes(
+        batch=4,
+        hz=50,
+        window=256,
+        alone_s=4,
+        training_s=15,
+        line_bytes=48,
+        offload=OffloadConfig(
+            window_bytes="256MiB", prefetch_bytes="256MiB", keep_last_bytes="256MiB", slab_bytes="256MiB"
+        ),
+    ),
 )
 
 
