@@ -64,7 +64,7 @@ FULL = Plan(
 )  # fmt: skip
 
 QUICK = Plan(
-    sizes=(Size(1e4, 8), Size(1e4, 80), Size(1e4, 320)),
+    sizes=(Size(1e5, 8), Size(1e5, 80), Size(1e5, 320)),
     seconds_per_size=0.1,
     rounds=(2, 5),
     patience_s=5,
