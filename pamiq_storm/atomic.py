@@ -15,7 +15,7 @@ __all__ = ["replacing", "sync_folder", "sync_tree", "write_atomically"]
 
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A file to write; at the end of the block it takes the place of `path`, durably.
+    """A file to write (and to read back); at the end of the block it takes the place of `path`, durably.
 
     On any failure the old file stays and nothing else is left. A kill leaves at most a hidden `.NAME.*.tmp` beside it,
     which nothing loads.
@@ -23,7 +23,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with os.fdopen(handle, "w+b") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

@@ -91,11 +91,11 @@ def _counting(original: Callable[..., Any], steps: _Steps) -> Callable[..., Any]
     return counted
 
 
-def killed_everywhere(action: Callable[[int], object], check: Callable[[int], object]) -> int:
-    """Kills `action(step)` at every step and calls `check(step)` after each; returns how many steps there were."""
-    step = 0
+def killed_everywhere(action: Callable[[int], object], check: Callable[[int], object], stride: int = 1) -> int:
+    """Kills `action(step)` at every step, or every few, then calls `check(step)`; returns how many steps there were."""
+    step = 1 - stride
     while True:
-        step += 1
+        step += stride
         steps = killed(lambda step=step: action(step), step)
         if steps is not None:
             assert steps < step

@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# Builds the wheel with its CUDA parts, installs it where no source is in sight, and imports it. Needs no GPU.
+# Builds the wheel with its CUDA parts, installs it where no source is in sight, and imports it; then runs the tests
+# of its life inside pamiq_core, against the published package. Needs no GPU.
 #   cuda_check.sh ["torch==X"]
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 torch=${1:-torch==2.13.0}
+core=pamiq-core==0.6.0
 venv=.venv-cuda
 py=$PWD/$venv/bin/python
 
@@ -59,6 +61,9 @@ install --force-reinstall --no-deps build/wheel/*.whl
 
 elsewhere=$(mktemp -d)
 trap 'rm -rf "$elsewhere"' EXIT
-cp tools/cuda_report.py "$elsewhere"
+cp tools/cuda_report.py tests/pamiq_core/test_integration.py "$elsewhere"
 cd "$elsewhere"
 "$py" cuda_report.py
+
+install "$core" 'pytest>=8' 'pytest-timeout>=2.3'
+"$py" -m pytest -q -ra -p no:cacheprovider test_integration.py

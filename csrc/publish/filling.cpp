@@ -26,11 +26,6 @@ void Filling::add(void* to, const void* from, size_t bytes, c10::Device device) 
   copied_bytes_ += bytes;
 }
 
-void Filling::wait_for(const Snapshot& snapshot) {
-  if (!side_) return;
-  for (const auto& use : snapshot.uses()) use.event->block(*side_);
-}
-
 void Filling::run(Snapshot* next) {
   copy_on_host(on_host_);
   on_host_.clear();

@@ -18,8 +18,6 @@ class Filling {
   // From now on: behind what the current stream was given so far.
   void begin();
   void add(void* to, const void* from, size_t bytes, c10::Device device);
-  // A snapshot's earlier readers come first.
-  void wait_for(const Snapshot& snapshot);
   // Issues the copies, those of opaque tensors of `next` too.
   void run(Snapshot* next);
   // Lets the current stream wait for the copies.

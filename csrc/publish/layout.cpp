@@ -25,6 +25,12 @@ bool same_shape(const at::Tensor& a, const at::Tensor& b) {
          a.strides() == b.strides() && a.storage_offset() == b.storage_offset();
 }
 
+size_t bytes_of(const at::Tensor& opaque) {
+  return opaque.layout() == at::kStrided && opaque.has_storage() && !opaque.is_nested()
+             ? opaque.nbytes()
+             : 0;
+}
+
 // Like `pattern`, over another storage.
 at::Tensor over(const c10::Storage& storage, const at::Tensor& pattern) {
   auto tensor = at::detail::make_tensor<c10::TensorImpl>(
@@ -51,7 +57,7 @@ Layout::Layout(std::vector<at::Tensor> live) : live_(std::move(live)) {
     if (!is_plain(tensor)) {
       group_of_.push_back(kOpaque);
       opaque_.push_back(i);
-      bytes_ += tensor.has_storage() ? tensor.nbytes() : 0;
+      bytes_ += bytes_of(tensor);
       continue;
     }
     const auto [found, is_new] = groups.try_emplace(storage_of(tensor), groups_.size());
@@ -86,7 +92,7 @@ bool Layout::matches(const std::vector<at::Tensor>& other) const {
   if (other.size() != live_.size()) return false;
   for (size_t i = 0; i < live_.size(); ++i) {
     if (group_of_[i] == kOpaque) {
-      if (live_[i].sizes() != other[i].sizes()) return false;
+      if (!live_[i].is_nested() && live_[i].sizes() != other[i].sizes()) return false;
       continue;
     }
     const auto& group = groups_[group_of_[i]];

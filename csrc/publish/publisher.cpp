@@ -3,6 +3,7 @@
 #include <c10/core/impl/VirtualGuardImpl.h>
 
 #include <algorithm>
+#include <unordered_set>
 
 #include "base/check.h"
 #include "publish/filling.h"
@@ -30,6 +31,13 @@ Publisher::Split split(const Layout& layout) {
     if (!moves && !group.device.is_cpu()) split.all_moved_on_device = false;
   }
   return split;
+}
+
+// Whether two groups that had a storage each now share one.
+bool newly_tied(const Layout& layout, const std::vector<size_t>& copied) {
+  std::unordered_set<const c10::StorageImpl*> seen;
+  return !std::all_of(copied.begin(), copied.end(),
+                      [&](size_t g) { return seen.insert(&live_impl(layout, g)).second; });
 }
 
 // Memory lent for as long as it takes; on failure the lender has it back.
@@ -61,13 +69,16 @@ void Publisher::start(const std::shared_ptr<Snapshot>& first) {
   serve(first, fill(*first), /*at_once=*/true);
 }
 
-bool Publisher::publish(const std::shared_ptr<Snapshot>& next, std::optional<uint64_t> free_since) {
+bool Publisher::publish(const std::shared_ptr<Snapshot>& next, const std::optional<Free>& free) {
   if (!next->fits()) return false;
+  const Split how = split(*next->layout());
+  if (newly_tied(*next->layout(), how.copied)) return false;
+  next->follow_requires_grad();
   promote();
   if (mode_ == Mode::copy)
     serve(next, fill(*next), /*at_once=*/false);
   else
-    swap(next, free_since);
+    swap(next, how, free);
   return true;
 }
 
@@ -78,7 +89,6 @@ EventRef Publisher::fill(Snapshot& next) {
     next.allocate();
     Filling filling(layout);
     filling.begin();
-    filling.wait_for(next);
     for (size_t g = 0; g < layout.groups().size(); ++g) {
       const auto& group = layout.groups()[g];
       filling.add(next.storage(g).data_ptr().get(), live_impl(layout, g).data(), group.bytes,
@@ -96,16 +106,14 @@ EventRef Publisher::fill(Snapshot& next) {
   }
 }
 
-void Publisher::swap(const Ref& next, std::optional<uint64_t> free_since) {
+void Publisher::swap(const Ref& next, const Split& how, const std::optional<Free>& free) {
   const Layout& layout = *next->layout();
-  const Split how = split(layout);
   try {
     for (size_t g : how.copied) {
       const auto& group = layout.groups()[g];
       if (group.bytes > 0) give(next->storage(g), allocate(group.bytes, group.device));
     }
-    if (!free_since || !how.all_moved_on_device || !swap_in_place(next, how, *free_since))
-      swap_over(next, how);
+    if (!free || !how.all_moved_on_device || !swap_in_place(next, how, *free)) swap_over(next, how);
   } catch (...) {
     if (next->state_ == Snapshot::State::idle) next->release();
     throw;
@@ -114,7 +122,7 @@ void Publisher::swap(const Ref& next, std::optional<uint64_t> free_since) {
 
 // The trained memory is served, and that of the snapshot served so far, which nobody holds, trains
 // on: no third copy. False if a reader came in between.
-bool Publisher::swap_in_place(const Ref& next, const Split& how, uint64_t free_since) {
+bool Publisher::swap_in_place(const Ref& next, const Split& how, const Free& free) {
   const Layout& layout = *next->layout();
   Filling filling(layout);
   filling.begin();
@@ -127,7 +135,7 @@ bool Publisher::swap_in_place(const Ref& next, const Split& how, uint64_t free_s
   filling.run(next.get());
   Loan loan(layout, *next, how.moved);
   next->bytes_ = layout.bytes();
-  const Ref old = replace_if_free(next, free_since);
+  const Ref old = replace_if_free(next, free);
   if (!old) {
     next->bytes_ = 0;
     return false;
@@ -208,10 +216,10 @@ void Publisher::swap_over(const Ref& next, const Split& how) {
   serve(next, how.all_moved_on_device ? filling.written() : filling.copied(), /*at_once=*/false);
 }
 
-Publisher::Ref Publisher::replace_if_free(const Ref& next, uint64_t free_since) {
+Publisher::Ref Publisher::replace_if_free(const Ref& next, const Free& free) {
   std::lock_guard lock(mutex_);
-  if (!current_ || waiting_ || current_->readers_ > 0 || current_->all_readers_ != free_since ||
-      current_->layout() != next->layout()) {
+  if (current_ != free.first || waiting_ || current_->readers_ > 0 ||
+      current_->all_readers_ != free.second || current_->layout() != next->layout()) {
     return nullptr;
   }
   Ref old = std::move(current_);
@@ -234,9 +242,7 @@ void Publisher::serve(const Ref& next, EventRef filled, bool at_once) {
     if (current_) retire(std::move(current_));
     make_current(next);
   }
-  size_t held = current_->bytes_ + (waiting_ ? waiting_->bytes_ : 0);
-  for (const auto& snapshot : retired_) held += snapshot->bytes_;
-  peak_bytes_ = std::max(peak_bytes_, held);
+  peak_bytes_ = std::max(peak_bytes_, held());
 }
 
 void Publisher::make_current(Ref next) {
@@ -324,30 +330,48 @@ std::shared_ptr<Snapshot> Publisher::current() const {
   return current_;
 }
 
-std::optional<uint64_t> Publisher::free_since() const {
+std::optional<Publisher::Free> Publisher::if_free() {
+  promote();
   std::vector<Snapshot::Use> uses;
-  uint64_t readers = 0;
+  Free free;
   {
     std::lock_guard lock(mutex_);
     if (!current_ || current_->readers_ > 0) return std::nullopt;
     uses = current_->uses_;
-    readers = current_->all_readers_;
+    free = {current_, current_->all_readers_};
   }
   for (const auto& use : uses) {
     if (!use.event->done()) return std::nullopt;
   }
-  return readers;
+  return free;
 }
 
-uint64_t Publisher::version() const {
+void Publisher::abandon(const std::shared_ptr<Snapshot>& snapshot) {
+  auto storages = snapshot->kept();
+  std::lock_guard lock(mutex_);
+  std::erase_if(kept_, [](const Kept& kept) { return kept.storage.expired(); });
+  for (size_t g = 0; g < storages.size(); ++g) {
+    const size_t bytes =
+        snapshot->storage(g).data_ptr() ? snapshot->layout()->groups()[g].bytes : 0;
+    if (bytes > 0) kept_.push_back({std::move(storages[g]), bytes});
+  }
+}
+
+uint64_t Publisher::version() {
+  promote();
   std::lock_guard lock(mutex_);
   return current_ ? current_->version_ : 0;
 }
 
 size_t Publisher::bytes() const {
   std::lock_guard lock(mutex_);
+  return held();
+}
+
+size_t Publisher::held() const {
   size_t held = (current_ ? current_->bytes_ : 0) + (waiting_ ? waiting_->bytes_ : 0);
   for (const auto& snapshot : retired_) held += snapshot->bytes_;
+  for (const auto& kept : kept_) held += kept.storage.expired() ? 0 : kept.bytes;
   return held;
 }
 

@@ -17,6 +17,7 @@ class Publisher {
     std::vector<size_t> moved, copied;
     bool all_moved_on_device;
   };
+  using Free = std::pair<std::shared_ptr<Snapshot>, uint64_t>;
   enum class Mode {
     swap,  // memory changes hands: two copies of the parameters at rest, addresses move
     copy,  // addresses stay: three copies
@@ -31,10 +32,10 @@ class Publisher {
   void start(const std::shared_ptr<Snapshot>& first);
 
   // Publishes the live values as the next version, in `next`, which is idle. False when the live
-  // tensors no longer fit, and nothing was done. `free_since`: nobody had kept anything of the
-  // current snapshot when so many readers had come. Throws when memory runs out, and then, too,
-  // nothing has changed.
-  bool publish(const std::shared_ptr<Snapshot>& next, std::optional<uint64_t> free_since);
+  // tensors no longer fit, and nothing was done. `free`: what `if_free` said, if nobody had kept
+  // anything of that snapshot then. Throws when memory runs out, and then, too, nothing has
+  // changed.
+  bool publish(const std::shared_ptr<Snapshot>& next, const std::optional<Free>& free);
 
   // The newest version that is there, held until `unpin`. The current stream waits for values that
   // the device has yet to write (only of the first version).
@@ -47,11 +48,13 @@ class Publisher {
   std::vector<std::shared_ptr<Snapshot>> collect();
 
   std::shared_ptr<Snapshot> current() const;
-  // How many readers the current snapshot has had, if it has none now and the device is done with
-  // their work.
-  std::optional<uint64_t> free_since() const;
-  uint64_t version() const;  // of the current snapshot
-  size_t bytes() const;      // held by snapshots in use
+  // The current snapshot and how many readers it has had, if it has none now and the device is done
+  // with their work.
+  std::optional<Free> if_free();
+  // A snapshot whose tensors somebody kept is dropped; its memory counts until they are gone.
+  void abandon(const std::shared_ptr<Snapshot>& snapshot);
+  uint64_t version();    // that the next reader gets
+  size_t bytes() const;  // held by snapshots in use, and by what was kept of abandoned ones
   size_t peak_bytes() const;
   uint64_t copied_bytes() const;
   void check_invariants() const;
@@ -60,14 +63,15 @@ class Publisher {
   using Ref = std::shared_ptr<Snapshot>;
 
   EventRef fill(Snapshot& next);
-  void swap(const Ref& next, std::optional<uint64_t> free_since);
-  bool swap_in_place(const Ref& next, const Split& split, uint64_t free_since);
+  void swap(const Ref& next, const Split& split, const std::optional<Free>& free);
+  bool swap_in_place(const Ref& next, const Split& split, const Free& free);
   void swap_over(const Ref& next, const Split& split);
-  Ref replace_if_free(const Ref& next, uint64_t free_since);
+  Ref replace_if_free(const Ref& next, const Free& free);
   void serve(const Ref& next, EventRef filled, bool at_once);
   void promote();
   void make_current(Ref next);  // mutex_ is held
   void retire(Ref snapshot);    // mutex_ is held
+  size_t held() const;          // mutex_ is held
 
   const Mode mode_;
 
@@ -75,6 +79,11 @@ class Publisher {
   Ref current_;
   Ref waiting_;  // published, and the device has yet to write its values
   std::vector<Ref> retired_;
+  struct Kept {
+    c10::weak_intrusive_ptr<c10::StorageImpl> storage;
+    size_t bytes;
+  };
+  std::vector<Kept> kept_;
   uint64_t version_ = 0;  // last given
   size_t peak_bytes_ = 0;
   uint64_t copied_bytes_ = 0;

@@ -2,6 +2,8 @@
 
 #include <c10/core/impl/VirtualGuardImpl.h>
 
+#include <algorithm>
+
 #include "base/check.h"
 #include "base/process.h"
 #include "publish/storage_memory.h"
@@ -55,6 +57,26 @@ void Snapshot::renew() {
       impl->mutable_grad() = at::Tensor();
     if (!tensor.is_inference()) impl->bump_version();
   }
+}
+
+void Snapshot::follow_requires_grad() {
+  for (size_t i = 0; i < served_.size(); ++i) {
+    const bool wanted = layout_->live()[i].requires_grad();
+    if (served_[i].requires_grad() != wanted && served_[i].is_leaf())
+      served_[i].set_requires_grad(wanted);
+  }
+}
+
+bool Snapshot::unused() const {
+  return std::all_of(uses_.begin(), uses_.end(), [](const Use& use) { return use.event->done(); });
+}
+
+std::vector<c10::weak_intrusive_ptr<c10::StorageImpl>> Snapshot::kept() const {
+  std::vector<c10::weak_intrusive_ptr<c10::StorageImpl>> kept;
+  for (size_t g = 0; g < layout_->groups().size(); ++g) {
+    kept.push_back(served_[layout_->groups()[g].first].storage().getWeakStorageImpl());
+  }
+  return kept;
 }
 
 void Snapshot::allocate() {

@@ -37,6 +37,8 @@ class Snapshot {
   // Gradients that a reader left behind are dropped, and graphs that somehow still know the old
   // values are told that these changed.
   void renew();
+  // Tensors are as frozen as the live ones are.
+  void follow_requires_grad();
 
   // Memory for the groups that have none, on the current stream.
   void allocate();
@@ -48,7 +50,10 @@ class Snapshot {
     c10::Stream stream;
     EventRef event;
   };
-  const std::vector<Use>& uses() const { return uses_; }
+  // Whether the device is done with all of it; does not synchronise. The caller owns the snapshot.
+  bool unused() const;
+  // Storages that somebody holds beside the snapshot's tensors.
+  std::vector<c10::weak_intrusive_ptr<c10::StorageImpl>> kept() const;
 
  private:
   friend class Publisher;

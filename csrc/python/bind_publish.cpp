@@ -35,9 +35,11 @@ void bind_records(py::module_& m) {
           "look",
           [](ModuleRecord& record) {
             auto changes = record.look();
-            return std::pair(!changes.structure, std::move(changes.attributes));
+            return std::tuple(!changes.structure, std::move(changes.attributes),
+                              std::move(changes.hooks));
           },
-          "Whether the structure is the same, and the plain attributes that are not.");
+          "Whether the structure is the same, the plain attributes that are not, and the modules "
+          "whose forward hooks are not.");
   py::class_<ReferenceCounts>(m, "ReferenceCounts",
                               py::custom_type_setup(&collectable<ReferenceCounts>))
       .def(py::init<std::vector<py::object>>(), py::arg("objects"))
@@ -52,11 +54,12 @@ void bind_publisher(py::module_& m) {
       .value("copy", Publisher::Mode::copy);
   publisher.def(py::init<Publisher::Mode>(), py::arg("mode"))
       .def("start", &Publisher::start, py::arg("first"), Released())
-      .def("publish", &Publisher::publish, py::arg("next"), py::arg("free_since"), Released())
+      .def("publish", &Publisher::publish, py::arg("next"), py::arg("free"), Released())
       .def("pin", &Publisher::pin)
       .def("unpin", &Publisher::unpin, py::arg("snapshot"))
       .def("collect", &Publisher::collect)
-      .def("free_since", &Publisher::free_since)
+      .def("if_free", &Publisher::if_free)
+      .def("abandon", &Publisher::abandon, py::arg("snapshot"))
       .def("check_invariants", &Publisher::check_invariants)
       .def_property_readonly("current", &Publisher::current)
       .def_property_readonly("version", &Publisher::version)
@@ -92,6 +95,7 @@ void bind_publish(py::module_& m) {
       .def("unreferenced", &Snapshot::unreferenced)
       .def("renew", &Snapshot::renew)
       .def("release", &Snapshot::release, Released())
+      .def("unused", &Snapshot::unused)
       .def_property_readonly("version", &Snapshot::version)
       .def_property_readonly("bytes", &Snapshot::bytes);
   bind_publisher(m);

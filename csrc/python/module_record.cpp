@@ -8,6 +8,14 @@ namespace storm::python {
 namespace {
 
 constexpr std::array kChildren{"_parameters", "_buffers", "_modules"};
+constexpr std::array kHooks{"_forward_hooks", "_forward_pre_hooks"};
+
+PyObject* dict_of(PyObject* attributes, const char* name) {
+  PyObject* dict = PyDict_GetItemString(attributes, name);
+  if (dict == nullptr || !PyDict_Check(dict))
+    throw pybind11::type_error(std::string("a module whose ") + name + " is no dict");
+  return dict;
+}
 
 py::object borrowed(PyObject* object) {
   return py::reinterpret_borrow<py::object>(object);
@@ -23,9 +31,7 @@ ModuleRecord::ModuleRecord(const std::vector<py::object>& modules) {
     entry.attributes = attributes.ptr();
     entry.kept_members.push_back(attributes);
     for (size_t i = 0; i < kChildren.size(); ++i) {
-      PyObject* dict = PyDict_GetItemString(entry.attributes, kChildren[i]);
-      if (dict == nullptr || !PyDict_Check(dict))
-        throw py::type_error(std::string("a module whose ") + kChildren[i] + " is no dict");
+      PyObject* dict = dict_of(entry.attributes, kChildren[i]);
       entry.children[i] = dict;
       entry.kept_members.push_back(borrowed(dict));
       Py_ssize_t position = 0;
@@ -37,6 +43,7 @@ ModuleRecord::ModuleRecord(const std::vector<py::object>& modules) {
       }
     }
     note_attributes(entry);
+    note_hooks(entry);
     entries_.push_back(std::move(entry));
   }
 }
@@ -64,25 +71,48 @@ bool ModuleRecord::same_items(PyObject* dict, const std::vector<Item>& items, si
   return true;
 }
 
-bool ModuleRecord::same_members(const Entry& entry) {
-  size_t at = 0;
-  for (PyObject* dict : entry.children) {
-    if (!same_items(dict, entry.members, at)) return false;
+void ModuleRecord::note_hooks(Entry& entry) {
+  entry.hook_items.clear();
+  std::vector<py::object> kept;
+  for (size_t i = 0; i < kHooks.size(); ++i) {
+    entry.hooks[i] = dict_of(entry.attributes, kHooks[i]);
+    kept.push_back(borrowed(entry.hooks[i]));
+    Py_ssize_t position = 0;
+    PyObject *name = nullptr, *value = nullptr;
+    while (PyDict_Next(entry.hooks[i], &position, &name, &value)) {
+      entry.hook_items.push_back({name, value});
+      kept.push_back(borrowed(name));
+      kept.push_back(borrowed(value));
+    }
   }
-  return at == entry.members.size();
+  entry.kept_hooks = std::move(kept);
+}
+
+template <typename Dicts>
+bool ModuleRecord::same_content(const Dicts& dicts, const std::vector<Item>& items) {
+  size_t at = 0;
+  for (PyObject* dict : dicts) {
+    if (PyDict_Size(dict) > 0 && !same_items(dict, items, at)) return false;
+  }
+  return at == items.size();
 }
 
 ModuleRecord::Changes ModuleRecord::look() {
   Changes changes;
   for (size_t i = 0; i < entries_.size(); ++i) {
     auto& entry = entries_[i];
-    if (!same_members(entry)) changes.structure = true;
+    if (!same_content(entry.children, entry.members)) changes.structure = true;
+    if (!same_content(entry.hooks, entry.hook_items)) {
+      changes.hooks.push_back(i);
+      note_hooks(entry);
+    }
     size_t at = 0;
     if (same_items(entry.attributes, entry.items, at) && at == entry.items.size()) continue;
     for (size_t c = 0; c < kChildren.size(); ++c) {
       if (PyDict_GetItemString(entry.attributes, kChildren[c]) != entry.children[c])
         changes.structure = true;
     }
+    note_hooks(entry);
     for (const auto& item : entry.items) {
       if (PyDict_GetItem(entry.attributes, item.name) != item.value)
         changes.attributes.emplace_back(i, borrowed(item.name));
@@ -101,7 +131,7 @@ ModuleRecord::Changes ModuleRecord::look() {
 
 int ModuleRecord::traverse(visitproc visit, void* arg) const {
   for (const auto& entry : entries_) {
-    for (const auto* kept : {&entry.kept, &entry.kept_members}) {
+    for (const auto* kept : {&entry.kept, &entry.kept_members, &entry.kept_hooks}) {
       for (const auto& object : *kept) Py_VISIT(object.ptr());
     }
   }

@@ -20,6 +20,8 @@ class ModuleRecord {
     bool structure = false;
     // (index of module, name) of attributes added, replaced or removed.
     std::vector<std::pair<size_t, pybind11::object>> attributes;
+    // Modules whose forward hooks are others.
+    std::vector<size_t> hooks;
   };
   // Since the last call.
   Changes look();
@@ -36,10 +38,14 @@ class ModuleRecord {
     std::array<PyObject*, 3> children;  // its _parameters, _buffers and _modules
     std::vector<Item> items;            // of __dict__
     std::vector<Item> members;          // of the three, in turn
-    std::vector<pybind11::object> kept, kept_members;
+    std::array<PyObject*, 2> hooks;     // its _forward_hooks and _forward_pre_hooks
+    std::vector<Item> hook_items;       // of the two, in turn
+    std::vector<pybind11::object> kept, kept_members, kept_hooks;
   };
   static void note_attributes(Entry& entry);
-  static bool same_members(const Entry& entry);
+  static void note_hooks(Entry& entry);
+  template <typename Dicts>
+  static bool same_content(const Dicts& dicts, const std::vector<Item>& items);
   static bool same_items(PyObject* dict, const std::vector<Item>& items, size_t& at);
 
   std::vector<Entry> entries_;

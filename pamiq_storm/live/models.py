@@ -13,6 +13,9 @@ from .persistence import PersistentStateMixin
 class InferenceModelsDict(UserDict[str, InferenceModel]):
     """What the inference thread may use."""
 
+    def __missing__(self, key: str) -> InferenceModel:
+        raise KeyError(f"there is no inference model {key!r}; there are: {', '.join(map(repr, self.data)) or 'none'}")
+
 
 class TrainingModelsDict(UserDict[str, TrainingModel[Any]], PersistentStateMixin):
     """What the training thread may use, and the inference models that go with it."""

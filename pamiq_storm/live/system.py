@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from .buffer import DataBuffer
 from .checkpoints import CheckpointStore
@@ -78,13 +78,21 @@ class LiveSystem:
         self._workers = [Worker("inference", interaction, self._gate), Worker("training", training, self._gate)]
         self._keeper = threading.Thread(target=self._keep, name="storm-keeper")
         self._on_over: list[Callable[[], None]] = []
+        self._started = False
 
     def on_over(self, callback: Callable[[], None]) -> None:
         """Before `start`: has `callback` called when the system has stopped, in a thread of the system."""
         self._on_over.append(callback)
 
     def start(self) -> None:
-        """Starts inference and training."""
+        """Starts inference and training.
+
+        Raises:
+            RuntimeError: It was started before.
+        """
+        if self._started:
+            raise RuntimeError("a LiveSystem runs only once: make another one, it begins with the newest checkpoint")
+        self._started = True
         try:
             for worker in self._workers:
                 worker.start()
@@ -135,6 +143,15 @@ class LiveSystem:
             raise errors[0]
         if errors:
             raise BaseExceptionGroup("several things went wrong in the system's threads", errors)
+
+    def __enter__(self) -> Self:
+        """Starts it; the end of the block stops it and waits."""
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+        self.wait()
 
     @property
     def paused(self) -> bool:
@@ -204,6 +221,10 @@ class LiveSystem:
         path = Path(path)
         if not path.is_dir():
             raise FileNotFoundError(f"there is no checkpoint {path}")
-        for name, part in (self._parts | {"time": system_clock()}).items():
-            part.load_state(path / name)
+        try:
+            for name, part in (self._parts | {"time": system_clock()}).items():
+                part.load_state(path / name)
+        except Exception as error:
+            error.add_note(f"This came from the checkpoint {path}. LaunchConfig(resume=False) begins without one.")
+            raise
         return path

@@ -59,7 +59,7 @@ class TorchInferenceModel(InferenceModel, Generic[T]):
     """The half that infers: reads the newest version that is there, in eval mode, and keeps to it until it is done.
 
     Made by `TorchTrainingModel.inference_model`. Any number of threads may infer at once; none waits for another or for
-    `sync`. On an accelerator inference computes on a stream of its own; results are ready on the caller's current stream.
+    `sync`. On an accelerator inference computes on a stream of its own; results are ready on the caller's current one.
     """
 
     def __init__(self, source: Publication[T] | T, inference_procedure: InferenceProcedureCallable[T]) -> None:
@@ -103,7 +103,7 @@ class TorchInferenceModel(InferenceModel, Generic[T]):
 
     @contextmanager
     def _computing(self) -> Iterator[None]:
-        """Nobody knows what a block will touch: it comes after what the caller's stream has, and before what follows."""
+        """Nobody knows what a block will touch: behind what the caller's stream has, and before what it gets next."""
         if self._stream is None:
             yield
             return

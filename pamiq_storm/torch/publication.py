@@ -105,7 +105,7 @@ class Publication(Generic[T]):
     def stats(self) -> PublishStats:
         """Figures so far. Does not synchronise."""
         self._collect()
-        one = self._body.layout.bytes
+        at_rest = self._body.layout.bytes * (1 if self._mode == "swap" else 2)
         spare = sum(shell.snapshot.bytes for shell in tuple(self._idle))
         return PublishStats(
             version=self._publisher.version,
@@ -113,8 +113,8 @@ class Publication(Generic[T]):
             rebuilds=self._rebuilds,
             copied_bytes=self._publisher.copied_bytes,
             snapshot_bytes=self._publisher.bytes + spare,
-            transient_bytes=max(0, self._publisher.bytes - one),
-            peak_transient_bytes=max(0, self._publisher.peak_bytes - one),
+            transient_bytes=max(0, self._publisher.bytes - at_rest),
+            peak_transient_bytes=max(0, self._publisher.peak_bytes - at_rest),
         )
 
     def check_invariants(self) -> None:

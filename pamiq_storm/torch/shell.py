@@ -173,7 +173,7 @@ def _like(tensor: torch.Tensor, blank: torch.Tensor | None) -> torch.Tensor:
         made = blank.requires_grad_(tensor.requires_grad)
     else:
         made = torch.Tensor._make_subclass(type(tensor), blank, tensor.requires_grad)
-    made.__dict__.update(tensor.__dict__)
+    vars(made).update(vars(tensor))
     return made
 
 

@@ -96,6 +96,7 @@ class World(Environment[int, int]):
         self.now = 0
         self.at = at or {}
         self.actions: list[int] = []
+        self.affected = threading.Event()
 
     def observe(self) -> int:
         self.now += 1
@@ -104,6 +105,7 @@ class World(Environment[int, int]):
 
     def affect(self, action: int) -> None:
         self.actions.append(action)
+        self.affected.set()
 
 
 class Adder(Trainer):

@@ -1,5 +1,6 @@
 """Threads rest at step boundaries, wake, and end."""
 
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -40,6 +41,15 @@ class Job:
 @pytest.fixture
 def gate() -> Gate:
     return Gate()
+
+
+@pytest.fixture
+def eager_switches() -> Iterator[None]:
+    """Threads take turns after every microsecond."""
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(usual)
 
 
 @pytest.fixture
@@ -163,7 +173,7 @@ def test_waiting_for_news_ends_with_news_a_stop_or_a_pause(gate: Gate, event: st
     assert not thread.is_alive()
 
 
-def test_pauses_holds_and_resumes_from_many_threads_end_well(gate: Gate) -> None:
+def test_pauses_holds_and_resumes_from_many_threads_end_well(gate: Gate, eager_switches: None) -> None:
     class Quick(Job):
         def step(self) -> None:
             assert not resting

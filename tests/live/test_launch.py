@@ -26,9 +26,14 @@ def wait_until_trained(parts: Parts) -> None:
     assert parts.trainer.trained.wait(PATIENCE_S)
 
 
+def wait_until_acted(parts: Parts) -> None:
+    parts.world.affected.clear()
+    assert parts.world.affected.wait(PATIENCE_S)
+
+
 def test_both_threads_run_and_the_model_reaches_the_agent() -> None:
     parts = Parts()
-    result = launch(*parts, {"max_uptime": 0.2})
+    result = launch(*parts, {"max_uptime": 1.0})
     assert result.reason == "max_uptime"
     assert result.checkpoint is None
     assert parts.trainer.trainings > 0
@@ -41,11 +46,9 @@ def test_data_reach_the_trainer_and_wake_it() -> None:
     """The trainer may idle for hours, so only the data can have woken it in time."""
     parts = Parts(trainer=Adder("seen", new=5), interaction=slowly(0.01))
     system = LiveSystem(*parts, LaunchConfig(idle_wait=3600.0))
-    system.start()
-    for _ in range(3):
-        wait_until_trained(parts)
-    system.stop()
-    system.wait()
+    with system:
+        for _ in range(3):
+            wait_until_trained(parts)
     assert parts.trainer.trainings <= parts.agent.steps // 5
 
 
@@ -61,20 +64,20 @@ def test_without_trainers_the_training_thread_waits_and_ends() -> None:
 def test_a_pause_stops_both_threads_and_resume_lets_them_go_on() -> None:
     parts = Parts()
     system = LiveSystem(*parts)
-    system.start()
-    wait_until_trained(parts)
-    system.pause()
-    assert system.paused
-    frozen = (parts.agent.steps, parts.trainer.trainings)
-    assert parts.agent.events == ["setup", "paused"]
-    assert parts.trainer.events == ["paused"]
-    assert not threading.Event().wait(0.05)
-    assert (parts.agent.steps, parts.trainer.trainings) == frozen
-    system.resume()
-    wait_until_trained(parts)
-    assert parts.agent.events == ["setup", "paused", "resumed"]
-    system.stop()
-    system.wait()
+    with system:
+        wait_until_trained(parts)
+        system.pause()
+        assert system.paused
+        frozen = (parts.agent.steps, parts.trainer.trainings)
+        assert parts.agent.events == ["setup", "paused"]
+        assert parts.trainer.events == ["paused"]
+        assert not threading.Event().wait(0.05)
+        assert (parts.agent.steps, parts.trainer.trainings) == frozen
+        system.resume()
+        wait_until_trained(parts)
+        wait_until_acted(parts)
+        assert parts.trainer.events == ["paused", "resumed"]
+    assert parts.agent.events == ["setup", "paused", "resumed", "teardown"]
     assert not system.running
     assert system.stop_reason == "stopped"
 
@@ -82,30 +85,26 @@ def test_a_pause_stops_both_threads_and_resume_lets_them_go_on() -> None:
 def test_a_pause_does_not_sit_out_the_interval() -> None:
     parts = Parts(interaction=slowly(PATIENCE_S * 10))
     system = LiveSystem(*parts)
-    system.start()
-    wait_until_trained(parts)
-    system.pause(PATIENCE_S)
-    system.resume()
-    wait_until_trained(parts)
-    system.stop()
-    system.wait()
-    assert parts.agent.steps == 1, "the second beat never came"
+    with system:
+        wait_until_trained(parts)
+        system.pause(PATIENCE_S)
+        system.resume()
+        wait_until_trained(parts)
+    assert parts.agent.steps <= 1, "the second beat never came"
 
 
 def test_a_system_paused_before_its_start_takes_no_step() -> None:
     parts = Parts()
     system = LiveSystem(*parts)
     system.pause()
-    system.start()
-    system.pause(PATIENCE_S)
-    assert parts.agent.steps == parts.trainer.trainings == 0
-    system.stop()
-    system.wait()
+    with system:
+        system.pause(PATIENCE_S)
+        assert parts.agent.steps == parts.trainer.trainings == 0
 
 
 def test_a_restart_goes_on_from_the_newest_checkpoint(tmp_path: Path) -> None:
     first = Parts()
-    result = launch(*first, {"states_dir": tmp_path, "max_uptime": 0.1})
+    result = launch(*first, {"states_dir": tmp_path, "max_uptime": 0.5})
     assert result.resumed_from is None
     second = Parts()
     system = LiveSystem(*second, LaunchConfig(states_dir=tmp_path))
@@ -122,11 +121,9 @@ def test_a_restart_goes_on_from_the_newest_checkpoint(tmp_path: Path) -> None:
 def test_checkpoints_are_taken_in_time_while_both_threads_rest(tmp_path: Path) -> None:
     parts = Parts(interaction=slowly(0.001))
     system = LiveSystem(*parts, LaunchConfig(states_dir=tmp_path, save_interval=0.02, max_keep=3))
-    system.start()
-    while len(parts.agent.events) < 10:
-        wait_until_trained(parts)
-    system.stop()
-    system.wait()
+    with system:
+        while len(parts.agent.events) < 10:
+            wait_until_trained(parts)
     assert parts.agent.events[1:9:2] == ["paused"] * 4
     assert parts.trainer.events[:8:2] == ["paused"] * 4
     assert len(list(tmp_path.glob("*.state"))) == 3
@@ -138,21 +135,42 @@ def test_save_returns_a_checkpoint_of_that_moment(tmp_path: Path) -> None:
     parts = Parts()
     system = LiveSystem(*parts, LaunchConfig(states_dir=tmp_path, save_at_end=False))
     assert (system.save() / "models" / "number").read_text() == "0", "before the start, too"
-    system.start()
-    wait_until_trained(parts)
-    system.pause()
-    saved = system.save()
-    assert int((saved / "models" / "number").read_text()) == parts.model.number
-    assert parts.trainer.events == ["paused"], "the pause outlasts the save"
-    assert system.paused
-    system.stop()
-    system.wait()
+    with system:
+        wait_until_trained(parts)
+        system.pause()
+        saved = system.save()
+        assert int((saved / "models" / "number").read_text()) == parts.model.number
+        assert parts.trainer.events == ["paused"], "the pause outlasts the save"
+        assert system.paused
     assert system.checkpoint == saved
 
 
 def test_saving_without_a_folder_says_what_to_set() -> None:
     with pytest.raises(ValueError, match="set states_dir"):
         LiveSystem(*Parts()).save()
+
+
+def test_a_system_runs_only_once() -> None:
+    system = LiveSystem(*Parts())
+    with system:
+        with pytest.raises(RuntimeError, match="only once"):
+            system.start()
+        assert system.stop_reason is None, "the running one is not disturbed"
+
+
+def test_a_checkpoint_that_does_not_fit_says_which_it_was(tmp_path: Path) -> None:
+    saved = LiveSystem(*Parts(), LaunchConfig(states_dir=tmp_path)).save()
+    (saved / "models" / "number").unlink()
+    with pytest.raises(FileNotFoundError) as caught:
+        LiveSystem(*Parts(), LaunchConfig(states_dir=tmp_path))
+    assert caught.value.__notes__ == [
+        f"This came from the checkpoint {saved}. LaunchConfig(resume=False) begins without one."
+    ]
+
+
+def test_a_checkpoint_that_is_not_there_is_missed(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"no checkpoint .*none"):
+        LiveSystem(*Parts(), LaunchConfig(saved_state_path=tmp_path / "none"))
 
 
 def broken(where: str) -> None:
@@ -225,7 +243,7 @@ def test_a_step_may_stop_the_system_but_not_wait_for_it() -> None:
 def test_the_loop_is_never_faster_than_asked() -> None:
     parts = Parts(interaction=slowly(0.01))
     start = time.perf_counter()
-    launch(*parts, {"max_uptime": 0.3})
+    launch(*parts, {"max_uptime": 0.5})
     beats = (time.perf_counter() - start) / 0.01
     assert 1 < parts.agent.steps <= beats + 1
 
