@@ -16,9 +16,13 @@ from pamiq_storm.demo.sizes import LiveSizes
 from pamiq_storm.demo.stages import Setting, loss_of
 from pamiq_storm.demo.text import batches
 from pamiq_storm.live import Environment, FixedIntervalInteraction
-from pamiq_storm.torch import TorchInferenceModel, TorchTrainingModel
-from pamiq_storm.torch.agent import TorchAgent
-from pamiq_storm.torch.trainer import TorchTrainer
+from pamiq_storm.torch import (
+    TorchAgent,
+    TorchInferenceModel,
+    TorchTrainer,
+    TorchTrainingModel,
+    inference_stream,
+)
 
 Advance = Callable[[], None]
 Fingerprint = tuple[int, ...]
@@ -108,19 +112,24 @@ class Writer(TorchAgent[list[int], int]):
         self._ledger = ledger
         self._advance = advance
         self._generator = torch.Generator().manual_seed(seed)
-        # Reading an answer waits for the reader's stream, and the default one is training's.
-        self._stream = torch.Stream(device)
+        self._device = device
         self._checked = -1
 
     def on_inference_models_attached(self) -> None:
         self._model = self.get_torch_inference_model(NAME, ByteGPT)
 
+    def setup(self) -> None:
+        super().setup()
+        # Reading an answer waits for this thread's stream, and the default one is training's.
+        if (stream := inference_stream(self._device)) is not None:
+            torch.accelerator.set_stream(stream)
+
     def step(self, observation: list[int]) -> int:
         start = time.perf_counter()
         oldest = self._model.version
-        with self._stream, self._model.unwrap() as module:
+        with self._model.unwrap() as module:
             newest = self._model.version
-            byte = next_byte(module, observation, self._stream.device, self._generator)
+            byte = next_byte(module, observation, self._device, self._generator)
             self.times_ms.append((time.perf_counter() - start) * 1e3)
             if newest != self._checked:
                 self._ledger.see(module, oldest, newest)
