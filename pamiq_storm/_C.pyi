@@ -180,6 +180,9 @@ class Snapshot:
     def bytes(self) -> int:
         ...
     @property
+    def readers(self) -> int:
+        ...
+    @property
     def version(self) -> int:
         ...
 class Publisher:

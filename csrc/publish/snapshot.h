@@ -27,6 +27,7 @@ class Snapshot {
   size_t bytes() const { return bytes_; }        // of memory it holds now
   uint64_t version() const { return version_; }  // which one it was filled with last
 
+  uint64_t readers() const { return all_readers_; }  // how many it ever had
   // Whether the live tensors and these are still alike.
   bool fits() const { return layout_->matches(served_); }
 

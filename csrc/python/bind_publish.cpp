@@ -96,6 +96,7 @@ void bind_publish(py::module_& m) {
       .def("renew", &Snapshot::renew)
       .def("release", &Snapshot::release, Released())
       .def("unused", &Snapshot::unused)
+      .def_property_readonly("readers", &Snapshot::readers)
       .def_property_readonly("version", &Snapshot::version)
       .def_property_readonly("bytes", &Snapshot::bytes);
   bind_publisher(m);

@@ -17,6 +17,7 @@ from . import streams
 from .bases import InferenceModel, TrainingModel
 from .files import load, save
 from .publication import Publication, PublishMode, PublishStats
+from .shell import inner
 
 __all__ = [
     "InferenceProcedureCallable",
@@ -98,7 +99,7 @@ class TorchInferenceModel(InferenceModel, Generic[T]):
         Args:
             inference_mode: False to compute gradients. They belong to this version and never reach training.
         """
-        with torch.inference_mode(inference_mode), self._computing(), self._pinned() as module:
+        with torch.inference_mode(inference_mode), self._computing(), self._pinned(restore_mode=True) as module:
             yield module
 
     @contextmanager
@@ -112,7 +113,7 @@ class TorchInferenceModel(InferenceModel, Generic[T]):
             outputs.append(_ANYTHING)
 
     @contextmanager
-    def _pinned(self) -> Iterator[T]:
+    def _pinned(self, restore_mode: bool = False) -> Iterator[T]:
         if self._publication is None:
             yield self._shared  # pyright: ignore[reportReturnType]
             return
@@ -120,6 +121,8 @@ class TorchInferenceModel(InferenceModel, Generic[T]):
         try:
             yield self._publication.module_of(snapshot)
         finally:
+            if restore_mode:
+                self._publication.restore_mode(snapshot)
             self._publication.unpin(snapshot)
 
 
@@ -170,7 +173,8 @@ class TorchTrainingModel(TrainingModel[TorchInferenceModel[T]], Generic[T]):
         device = get_device(model) if device is None else torch.device(device)
         self.model: T = model.to(device=device, dtype=dtype)
         self.step_lock = threading.RLock()  # held while the parameters are being changed or saved
-        self._inference_procedure = _procedure_of(model, inference_procedure)
+        served = model if inference_thread_only else inner(model)
+        self._inference_procedure = _procedure_of(type(served), inference_procedure)
         self._publish: PublishMode = publish
         self._compile = compile
         self._publication: Publication[T] | None = None
@@ -213,7 +217,8 @@ class TorchTrainingModel(TrainingModel[TorchInferenceModel[T]], Generic[T]):
             RuntimeError: There is no memory for a copy; then nothing has changed.
         """
         if self._publication is not None:
-            self._publication.publish()
+            with self.step_lock:
+                self._publication.publish()
 
     def publish_stats(self) -> PublishStats:
         """What publication did and holds.
@@ -267,10 +272,11 @@ def _on_host(state: dict[str, Any]) -> dict[str, Any]:
     return type(state)((name, copy(value)) for name, value in state.items())
 
 
-def _procedure_of(model: T, procedure: InferenceProcedureCallable[T] | str) -> InferenceProcedureCallable[T]:
+def _procedure_of(
+    kind: type[nn.Module], procedure: InferenceProcedureCallable[T] | str
+) -> InferenceProcedureCallable[T]:
     if not isinstance(procedure, str):
         return procedure
-    kind = type(model)
     if not hasattr(kind, procedure):
         raise AttributeError(f"inference_procedure names a method, and {kind.__name__} has no {procedure!r}")
     found = getattr(kind, procedure)

@@ -87,6 +87,10 @@ class Publication(Generic[T]):
         """The module that reads a pinned version."""
         return self._shells[snapshot].module  # pyright: ignore[reportReturnType]
 
+    def restore_mode(self, snapshot: _C.Snapshot) -> None:
+        """Other readers of a pinned version get it in eval mode, whatever one did."""
+        self._shells[snapshot].restore_mode()
+
     def unpin(self, snapshot: _C.Snapshot) -> None:
         """Let go; whoever is the last to leave an old version frees it."""
         if self._publisher.unpin(snapshot):
@@ -126,12 +130,8 @@ class Publication(Generic[T]):
         body = Body(self._root)
         shells = [self._new_shell(body) for _ in range(1 + _SPARE_SHELLS)]
         first = shells[0]
-        self._shells[first.snapshot] = first
-        try:
+        with self._serving(first):
             self._publisher.start(first.snapshot)
-        except BaseException:
-            del self._shells[first.snapshot]
-            raise
         self._body = body
         self._known = shells
         self._idle = deque(shells[1:])
@@ -145,16 +145,24 @@ class Publication(Generic[T]):
             for shell in tuple(self._known):
                 shell.stale |= changed
         shell = self._take_idle()
-        shell.update()
+        with self._serving(shell):
+            shell.update()
+            return self._publisher.publish(shell.snapshot, self._if_free())
+
+    @contextlib.contextmanager
+    def _serving(self, shell: Shell) -> Iterator[None]:
+        """Readers find a shell from the moment its snapshot is served. Whether it is, only the publisher knows: an
+        interrupt may come after it is done.
+        """
+        before = shell.snapshot.version
+        first = not self._shells
         self._shells[shell.snapshot] = shell
-        published = False
         try:
-            published = self._publisher.publish(shell.snapshot, self._free_since())
+            yield
         finally:
-            if not published:
+            if shell.snapshot.version == before and not first:
                 del self._shells[shell.snapshot]
                 self._idle.append(shell)
-        return published
 
     def _new_shell(self, body: Body) -> Shell:
         shell = Shell(body, self._prepare)
@@ -162,7 +170,10 @@ class Publication(Generic[T]):
         return shell
 
     def _take_idle(self) -> Shell:
-        ours = [shell for shell in tuple(self._idle) if shell.body is self._body]
+        for shell in tuple(self._idle):
+            if shell.body is not self._body:  # its last reader left while the structure changed
+                self._idle.remove(shell)
+        ours = [shell for shell in tuple(self._idle) if shell.snapshot.unused()]
         if not ours:
             made = self._new_shell(self._body)
             self._known.append(made)
@@ -171,12 +182,11 @@ class Publication(Generic[T]):
         self._idle.remove(chosen)
         return chosen
 
-    def _free_since(self) -> int | None:
+    def _if_free(self) -> tuple[_C.Snapshot, int] | None:
         """See `Publisher.publish`. Readers are counted before references, so that one in between is noticed."""
-        readers = self._publisher.free_since()
-        if readers is None or not self._shells[self._publisher.current].unreferenced():
-            return None
-        return readers
+        free = self._publisher.if_free()
+        shell = self._shells.get(free[0]) if free else None  # None: another took its place just now
+        return free if shell is not None and shell.unreferenced() else None
 
     def _collect(self) -> None:
         """Free what nobody reads any more. Each snapshot is given to one caller only."""
@@ -186,7 +196,9 @@ class Publication(Generic[T]):
                 if self._mode == "swap" or any(other.snapshot.bytes for other in tuple(self._idle)):
                     snapshot.release()
                 self._idle.append(shell)
-            elif shell in self._known:
+                continue
+            self._publisher.abandon(snapshot)
+            if shell in self._known:
                 self._known.remove(shell)
 
 

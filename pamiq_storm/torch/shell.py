@@ -10,17 +10,23 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.nn.parameter import is_lazy
 
 from .. import _C
+from .attributes import Contents, detach_graphs, own
 
-__all__ = ["Body", "Shell", "serve_hook"]
+__all__ = ["Body", "Shell", "inner", "serve_hook"]
 
 _FORWARD_HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 _OTHER_HOOKS = ("_backward_hooks", "_backward_pre_hooks")
+_STATE_HOOKS = (
+    "_state_dict_hooks",
+    "_state_dict_pre_hooks",
+    "_load_state_dict_pre_hooks",
+    "_load_state_dict_post_hooks",
+)
 _INTERNAL = frozenset(vars(nn.Module())) | {"_compiled_call_impl"}
 """What every module has: handled apart, or not for inference."""
-
-_IMMUTABLE = (int, float, complex, bool, str, bytes, type(None), torch.dtype, torch.device, torch.Size)
 
 Attribute = tuple[int, str]
 """Index of a module in the tree and a name."""
@@ -44,31 +50,54 @@ class Body:
     """
 
     def __init__(self, root: nn.Module) -> None:
-        self.root = _inner(root)
+        self.root = inner(root)
         self.modules = list(self.root.modules())
         self.tensors = _unique([*self.root.parameters(), *self.root.buffers()])
         self.layout = _C.Layout(self.tensors)
         self._record = _C.ModuleRecord(self.modules)
-        self._tensor_attributes = {
-            (index, name)
-            for index, module in enumerate(self.modules)
-            for name, value in vars(module).items()
-            if isinstance(value, torch.Tensor)
-        }
+        self._known = frozenset(map(id, self.tensors))
+        self._same_structure = True
+        self._pending: set[Attribute] = set()
+        self._tensor_attributes: set[Attribute] = set()
+        self._containers: dict[Attribute, Contents] = {}
+        self._hooks: dict[int, list[Any]] = {}
+        for index, module in enumerate(self.modules):
+            self._note((index, name) for name in vars(module) if name not in _INTERNAL)
+            if needed := _needed_hooks(module, self.modules):
+                self._hooks[index] = needed
 
     def changed(self) -> set[Attribute] | None:
-        """Plain attributes set, replaced or removed since the last call, and all that are tensors.
+        """Plain attributes set, replaced, removed or filled since the last call, and all that are tensors.
 
-        None if modules have other children, parameters or buffers than they had.
+        None if modules have other children, parameters, buffers or hooks that inference needs than they had; what
+        changed is then told later.
         """
-        same_structure, attributes = self._record.look()
-        if not same_structure:
-            return None
+        same_structure, attributes, hooked = self._record.look()
+        for index in hooked:
+            same_structure &= _needed_hooks(self.modules[index], self.modules) == self._hooks.get(index, [])
+        self._same_structure &= same_structure
         found = {(index, name) for index, name in attributes if name not in _INTERNAL}
-        for index, name in found:
-            if isinstance(self.value(index, name), torch.Tensor):
-                self._tensor_attributes.add((index, name))
+        found |= {
+            attribute
+            for attribute, contents in self._containers.items()
+            if not contents.same(Contents.of(self.value(*attribute), self._known))
+        }
+        self._note(found)
+        self._pending |= found
+        if not self._same_structure:
+            return None
+        found, self._pending = self._pending, set()
         return found | self._tensor_attributes
+
+    def _note(self, attributes: Iterable[Attribute]) -> None:
+        for attribute in attributes:
+            value = self.value(*attribute)
+            if isinstance(value, torch.Tensor):
+                self._tensor_attributes.add(attribute)
+            if (contents := Contents.of(value, self._known)) is not None:
+                self._containers[attribute] = contents
+            else:
+                self._containers.pop(attribute, None)
 
     def value(self, index: int, name: str) -> Any:
         """An attribute now; `_MISSING` if it is gone."""
@@ -90,10 +119,16 @@ class Shell:
         self.module = _copy(body, memo)
         self.modules = [memo[id(module)] for module in body.modules]
         self._memo = {key: memo[key] for key in (*map(id, body.tensors), *map(id, body.modules))}
+        self._known = frozenset(map(id, self._tensors))
         prepare(self.module)
         self.module.eval()
         self._record = _C.ModuleRecord(self.modules)
+        self._containers: dict[Attribute, Contents] = {}
+        for index, module in enumerate(self.modules):
+            self._note((index, name) for name in vars(module) if name not in _INTERNAL)
         self.snapshot = _C.Snapshot(body.layout, self._tensors)
+        self._looked_at = -1  # after so many readers
+        self._same_structure = True
         self._references = _C.ReferenceCounts(self._tensors)
 
     def settle(self) -> None:
@@ -102,44 +137,68 @@ class Shell:
         self._references.settle()
 
     def unreferenced(self) -> bool:
-        """Whether no graph, view or variable holds a tensor of it."""
-        return self.snapshot.unreferenced() and self._references.unreferenced()
+        """Whether no graph, view or variable holds a tensor of it.
+
+        If inference took tensors out of the modules, those modules' references no longer count: nobody can tell.
+        """
+        return self._look() and self.snapshot.unreferenced() and self._references.unreferenced()
 
     def renew(self) -> bool:
         """Make ready for another version. False if inference changed its structure: it is of no use then."""
-        same_structure, attributes = self._record.look()
-        if not same_structure:
+        if not self._look():
             return False
-        for index, name in attributes:
-            if name == "training":
-                self.module.eval()
-            elif name not in _INTERNAL:
-                self.stale.add((index, name))
         self.snapshot.renew()
         return True
 
+    def restore_mode(self) -> None:
+        """Back to eval mode, if a reader left it."""
+        if any(module.training for module in self.modules):
+            self.module.eval()
+
     def update(self) -> None:
         """Bring plain attributes up to date with the training side."""
+        if not self.stale:
+            return
         for index, name in self.stale:
             attributes = vars(self.modules[index])
             value = self.body.value(index, name)
             if value is _MISSING:
                 attributes.pop(name, None)
             else:
-                attributes[name] = self._own(value)
-        if self.stale:
-            self.stale.clear()
-            self._record.look()  # ours are no changes of inference's
+                attributes[name] = own(value, self._memo)
+        self._note(self.stale)
+        self.stale.clear()
+        self._record.look()  # ours are no changes of inference's
+        self.settle()  # lists of tensors came or went
 
-    def _own(self, value: Any) -> Any:
-        if isinstance(value, _IMMUTABLE):
-            return value
-        if isinstance(value, torch.Tensor):
-            return self._memo.get(id(value)) if id(value) in self._memo else value.detach().clone()
-        try:
-            return copy.deepcopy(value, dict(self._memo))
-        except Exception:
-            return value
+    def _look(self) -> bool:
+        """Notes the attributes that inference changed. False if it changed where the tensors are, or hooks.
+
+        Nobody reads now, so nothing changes before the next reader comes.
+        """
+        if self._looked_at == self.snapshot.readers:
+            return self._same_structure
+        self._looked_at = self.snapshot.readers
+        same_structure, attributes, hooked = self._record.look()
+        same_structure &= not hooked
+        if any(name == "training" for _, name in attributes):
+            self.module.eval()
+        self.stale |= {(index, name) for index, name in attributes if name not in _INTERNAL}
+        for attribute, contents in self._containers.items():
+            index, name = attribute
+            if not contents.same(Contents.of(vars(self.modules[index]).get(name), self._known)):
+                self.stale.add(attribute)
+                same_structure &= contents.tensors == 0
+        self._same_structure &= same_structure
+        return self._same_structure
+
+    def _note(self, attributes: Iterable[Attribute]) -> None:
+        for index, name in tuple(attributes):
+            contents = Contents.of(vars(self.modules[index]).get(name), self._known)
+            if contents is not None:
+                self._containers[index, name] = contents
+            else:
+                self._containers.pop((index, name), None)
 
 
 class _Missing:
@@ -149,7 +208,8 @@ class _Missing:
 _MISSING = _Missing()
 
 
-def _inner(root: nn.Module) -> nn.Module:
+def inner(root: nn.Module) -> nn.Module:
+    """The module that wrappers for distributed training and compilation stand for."""
     while True:
         if isinstance(root, DistributedDataParallel):
             root = root.module
@@ -166,9 +226,7 @@ def _unique(tensors: Iterable[torch.Tensor]) -> list[torch.Tensor]:
 def _like(tensor: torch.Tensor, blank: torch.Tensor | None) -> torch.Tensor:
     """`blank` as what `tensor` is: a parameter of its class, with its attributes."""
     if blank is None:
-        made = tensor.detach().clone()
-        if isinstance(tensor, nn.Parameter):
-            made = nn.Parameter(made, tensor.requires_grad)
+        made = _like_opaque(tensor)
     elif type(tensor) is torch.Tensor:
         made = blank.requires_grad_(tensor.requires_grad)
     else:
@@ -177,17 +235,18 @@ def _like(tensor: torch.Tensor, blank: torch.Tensor | None) -> torch.Tensor:
     return made
 
 
+def _like_opaque(tensor: torch.Tensor) -> torch.Tensor:
+    if is_lazy(tensor):
+        kind: Any = type(tensor)
+        return kind(tensor.requires_grad, device=tensor.device, dtype=tensor.dtype)
+    made = tensor.detach().clone()
+    if issubclass(type(tensor), nn.Parameter):
+        return torch.Tensor._make_subclass(type(tensor), made, tensor.requires_grad)
+    return nn.Parameter(made, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else made
+
+
 def _copy(body: Body, memo: dict[int, Any]) -> nn.Module:
-    hooks: list[tuple[nn.Module, str, OrderedDict[int, Any]]] = []
-    for module in body.modules:
-        for name in (*_FORWARD_HOOKS, *_OTHER_HOOKS):
-            registered = getattr(module, name)
-            memo[id(registered)] = OrderedDict()
-            if name in _FORWARD_HOOKS and registered:
-                hooks.append((module, name, registered))
-        for value in vars(module).values():
-            if isinstance(value, torch.Tensor) and id(value) not in memo:
-                memo[id(value)] = value.detach().clone()
+    hooks = _prepare_memo(body, memo)
     try:
         made = copy.deepcopy(body.root, memo)
     except Exception as error:
@@ -195,12 +254,52 @@ def _copy(body: Body, memo: dict[int, Any]) -> nn.Module:
             f"{type(body.root).__name__} cannot be copied for inference: {error}. Give what cannot be copied to the "
             "model after TorchTrainingModel has made its inference model, or define __deepcopy__"
         ) from error
-    if id(body.root) not in memo or len(body.modules) != sum(id(module) in memo for module in body.modules):
-        memo.update((id(old), new) for old, new in zip(body.modules, made.modules(), strict=True))
+    _adopt(body, made, memo)
     for module, name, registered in hooks:
         served = {key: copy.deepcopy(hook, memo) for key, hook in registered.items() if _needed(hook, body.modules)}
         getattr(memo[id(module)], name).update(served)
     return made
+
+
+def _prepare_memo(body: Body, memo: dict[int, Any]) -> list[tuple[nn.Module, str, OrderedDict[int, Any]]]:
+    """Enters what is not to be copied as it is; returns the forward hooks."""
+    hooks: list[tuple[nn.Module, str, OrderedDict[int, Any]]] = []
+    for module in body.modules:
+        for name in (*_FORWARD_HOOKS, *_OTHER_HOOKS):
+            registered = getattr(module, name)
+            memo[id(registered)] = OrderedDict()
+            if name in _FORWARD_HOOKS and registered:
+                hooks.append((module, name, registered))
+        for name in _STATE_HOOKS:
+            for hook in getattr(module, name).values():
+                hook = getattr(hook, "hook", hook)
+                if not _needed(hook, body.modules):
+                    memo[id(hook)] = hook  # its owner is no part of the model
+        for name, value in vars(module).items():
+            if isinstance(value, torch.Tensor) and id(value) not in memo:
+                memo[id(value)] = value.detach().clone()
+            elif name not in _INTERNAL:
+                detach_graphs(value, memo)
+    return hooks
+
+
+def _adopt(body: Body, made: nn.Module, memo: dict[int, Any]) -> None:
+    """For a class that copies itself in a way of its own: what it made gets the tensors that are published."""
+    modules = list(made.modules())
+    if len(modules) != len(body.modules):
+        raise TypeError(
+            f"{type(body.root).__name__} cannot be copied for inference: its __deepcopy__ makes {len(modules)} modules "
+            f"of {len(body.modules)}"
+        )
+    for old, new in zip(body.modules, modules, strict=True):
+        new = memo.setdefault(id(old), new)
+        for name in ("_parameters", "_buffers"):
+            for key, tensor in vars(old)[name].items():
+                vars(new)[name][key] = None if tensor is None else memo[id(tensor)]
+
+
+def _needed_hooks(module: nn.Module, modules: list[nn.Module]) -> list[Any]:
+    return [hook for name in _FORWARD_HOOKS for hook in getattr(module, name).values() if _needed(hook, modules)]
 
 
 def _needed(hook: Any, modules: list[nn.Module]) -> bool:

@@ -108,8 +108,8 @@ def test_a_host_copy_shares_nothing_and_keeps_types() -> None:
 def test_a_host_copy_is_made_of_finished_work(device: str) -> None:
     stream = torch.Stream(device)
     source = torch.full((256, 256), 1 / 256, device=device)
+    stream.wait_stream(torch.accelerator.current_stream())
     with stream:
-        stream.wait_stream(torch.accelerator.current_stream())
         result = source
         for _ in range(20):
             result = result @ source
