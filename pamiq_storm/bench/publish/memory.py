@@ -103,10 +103,7 @@ def _copies(setting: Setting, make: Make, size: Size, memory: Memory) -> dict[st
 
 
 def _bytes(publisher: Measured, memory: Memory) -> dict[str, int]:
-    for _ in range(SYNCS):
-        publisher.sync()
-        memory.now()  # the device is idle before the next one
-    found = {AT_REST: memory.now()}
+    found = {AT_REST: [_at_rest(publisher, memory) for _ in range(SYNCS)][-1]}
     if isinstance(publisher, LoadStateDict | ForeachCopy):
         return found
     memory.reset_peak()
@@ -114,9 +111,18 @@ def _bytes(publisher: Measured, memory: Memory) -> dict[str, int]:
         for _ in range(SYNCS):
             publisher.sync()
         found[HELD] = memory.peak()
-    publisher.sync()
-    found[AFTER] = memory.now()
+    found[AFTER] = _at_rest(publisher, memory)
     return found
+
+
+def _at_rest(publisher: Measured, memory: Memory) -> int:
+    """After a sync that the device has done, and an inference that has taken up the new version."""
+    publisher.sync()
+    memory.now()
+    if not isinstance(publisher, LoadStateDict | ForeachCopy):
+        with publisher.inference_model.unwrap():
+            pass
+    return memory.now()
 
 
 def _status(key: str) -> int:

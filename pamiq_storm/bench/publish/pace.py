@@ -86,8 +86,8 @@ def steps(setting: Setting) -> int:
 def measure(setting: Setting, advance: Advance) -> Part:
     """Windows of all arms, interleaved; one thread for each side's arithmetic, as there may be two cores."""
     arms = [name for name in ARMS if name in setting.arms]
-    torch.manual_seed(0)
-    model = Tower(setting.plan.live).to(setting.device)
+    with torch.device("meta"):
+        shape = Tower(setting.plan.live)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -99,9 +99,9 @@ def measure(setting: Setting, advance: Advance) -> Part:
     for name in arms:
         for kind in KINDS:
             pooled = [t for window, _ in windows[name, kind] for t in window]
-            rows.append(row(name, setting.case(f"inference at {HZ} Hz, {kind}"), model, pooled))
+            rows.append(row(name, setting.case(f"inference at {HZ} Hz, {kind}"), shape, pooled))
         syncs = [t for _, trained in windows[name, SYNCING] if trained for t in trained.sync_ms]
-        rows.append(row(name, setting.case(f"sync beside inference at {HZ} Hz"), model, syncs))
+        rows.append(row(name, setting.case(f"sync beside inference at {HZ} Hz"), shape, syncs))
         pairs = p99_ratios([w for w, _ in windows[name, TRAINING]], [w for w, _ in windows[name, SYNCING]])
         facts[name] = {
             "samples": len(windows[name, SYNCING]) * len(windows[name, SYNCING][0][0]),
