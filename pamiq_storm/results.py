@@ -61,9 +61,24 @@ class HookRow:
     tensors: int
 
 
-Row = OffloadRow | HookRow
+@dataclass(frozen=True)
+class PublishRow:
+    """One way to bring trained parameters to inference, in one case; None where a column has no meaning."""
 
-ROW_TYPES: dict[str, type[Row]] = {"demo": OffloadRow, "hooks": HookRow}
+    impl: str
+    case: str
+    parameters: int
+    tensors: int
+    p50_ms: float | None
+    p99_ms: float | None
+    max_ms: float | None
+    copies: float | None
+    """Copies of the parameters in memory, the trained one included."""
+
+
+Row = OffloadRow | HookRow | PublishRow
+
+ROW_TYPES: dict[str, type[Row]] = {"demo": OffloadRow, "hooks": HookRow, "publish": PublishRow}
 """The row type of each suite; a new suite adds its own here."""
 
 Facts = Mapping[str, Any]

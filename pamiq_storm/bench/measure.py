@@ -74,12 +74,12 @@ def lower_bound_ms(forward_ms: float, backward_ms: float, traffic: Traffic, link
 
 
 def percentile(values: Sequence[float], percent: int) -> float:
-    """10th, 50th or 90th percentile with linear interpolation; a single value is its own percentile."""
+    """1st to 99th percentile with linear interpolation; a single value is its own percentile."""
     if len(values) == 1:
         return values[0]
     if percent == 50:
         return statistics.median(values)
-    return statistics.quantiles(values, n=10, method="inclusive")[percent // 10 - 1]
+    return statistics.quantiles(values, n=100, method="inclusive")[percent - 1]
 
 
 def _moved(arm: Arm, hardware: Hardware) -> Traffic:

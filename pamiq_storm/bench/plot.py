@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from itertools import cycle
 from typing import Any
 
 from pamiq_storm.bench.timeline import MemoryLine
-from pamiq_storm.results import HookRow, Results
+from pamiq_storm.results import HookRow, PublishRow, Results
 
 COLOURS = {"none": "#6b7280", "save_on_cpu": "#d97706", "checkpoint": "#2563eb", "storm": "#be123c"}
 DIRECTIONS = [("forward", "added_forward_us", 0.2, "#2563eb"), ("backward", "added_backward_us", -0.2, "#93c5fd")]
+IMPL_COLOURS = {
+    "storm_swap": "#be123c",
+    "storm_copy": "#fb7185",
+    "pamiq_core": "#d97706",
+    "load_state_dict": "#2563eb",
+    "foreach_copy": "#6b7280",
+}
+MARKERS = "osD^vP"
 MIB = 1 << 20
 
 
@@ -46,9 +55,16 @@ def plot(results: Results) -> bytes:
     Raises:
         PlottingError: matplotlib is missing, or the suite has no figure.
     """
-    rows = [row for row in results.rows if isinstance(row, HookRow)]
-    if len(rows) != len(results.rows) or not rows:
-        raise PlottingError(f"there is no figure for suite {results.suite!r}")
+    hooks = [row for row in results.rows if isinstance(row, HookRow)]
+    publish = [row for row in results.rows if isinstance(row, PublishRow)]
+    if hooks:
+        return _hooks_figure(results, hooks)
+    if publish:
+        return _publish_figure(results, publish)
+    raise PlottingError(f"there is no figure for suite {results.suite!r}")
+
+
+def _hooks_figure(results: Results, rows: Sequence[HookRow]) -> bytes:
     cases = list(dict.fromkeys(row.case for row in rows))
     figure, panels = _figure(4.2 * len(cases), 4.2, len(cases))
     for axes, case in zip(panels if len(cases) > 1 else [panels], cases, strict=True):
@@ -63,6 +79,27 @@ def plot(results: Results) -> bytes:
         axes.set_xlabel("added host time per saved tensor, us")
         axes.legend(frameon=False)
     figure.suptitle(f"Host cost of saved-tensor hooks ({results.device}{', simulated' if results.simulated else ''})")
+    return _png(figure)
+
+
+def _publish_figure(results: Results, rows: Sequence[PublishRow]) -> bytes:
+    """Time of a sync: a panel per device against tensors, a line for each impl and number of parameters."""
+    syncs = [row for row in rows if row.case.endswith(": sync") and row.p50_ms is not None]
+    cases = list(dict.fromkeys(row.case for row in syncs))
+    figure, panels = _figure(6.4 * len(cases), 4.8, len(cases))
+    for axes, case in zip(panels if len(cases) > 1 else [panels], cases, strict=True):
+        shown = [row for row in syncs if row.case == case]
+        sizes = sorted({f"{row.parameters:.0e}" for row in shown}, key=float)
+        for impl in dict.fromkeys(row.impl for row in shown):
+            for size, marker in zip(sizes, cycle(MARKERS)):
+                line = sorted((r.tensors, r.p50_ms) for r in shown if r.impl == impl and f"{r.parameters:.0e}" == size)
+                axes.plot(*zip(*line, strict=True), marker + "-", color=IMPL_COLOURS.get(impl), markersize=5)
+            axes.plot([], [], "-", color=IMPL_COLOURS.get(impl), label=impl)
+        for size, marker in zip(sizes, cycle(MARKERS)):
+            axes.plot([], [], marker, color="black", label=f"{size} parameters")
+        axes.set(xscale="log", yscale="log", xlabel="tensors", ylabel="one sync, median, ms", title=case)
+        axes.legend(frameon=False, fontsize="small")
+    figure.suptitle(f"Publishing parameters, torch {results.torch}")
     return _png(figure)
 
 

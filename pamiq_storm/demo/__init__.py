@@ -8,10 +8,11 @@ from pathlib import Path
 import torch
 
 from pamiq_storm.bench import hardware as devices
+from pamiq_storm.bench.checks import checks_table
 from pamiq_storm.bench.compare import comparison_steps
 from pamiq_storm.bench.console import Console
 from pamiq_storm.bench.plot import PlottingError, memory_figure
-from pamiq_storm.demo import report, stages
+from pamiq_storm.demo import live, report, stages
 from pamiq_storm.demo.report import Findings
 from pamiq_storm.demo.sizes import choose_sizes
 from pamiq_storm.demo.text import standard_library
@@ -86,7 +87,11 @@ def _measure(setting: stages.Setting, console: Console) -> Findings:
     console.line(f"   {report.link_line(setting)}")
     with console.progress("measuring arms", comparison_steps(ARMS, sizes.rounds)) as advance:
         comparison = stages.compare_arms(setting, advance)
-    return Findings(setting, saved, plain, storm, identity, comparison)
+    console.line(f"5. Live: {report.live_headline(setting)}")
+    with console.progress("writing", live.inferences(sizes.live)) as advance:
+        found = live.run(setting, advance)
+    console.line(report.live_lines(found))
+    return Findings(setting, saved, plain, storm, identity, comparison, found)
 
 
 def _progress_of(training: stages.Training) -> str:
@@ -99,7 +104,7 @@ def _say_results(findings: Findings, console: Console) -> None:
     console.line("\n" + report.arms_table(findings.comparison))
     console.line(report.LEGEND)
     console.line(f"optimizer step: {findings.comparison.optimizer_ms:.0f} ms\n")
-    console.line(report.checks_table(report.targets(findings)) + simulated)
+    console.line(checks_table(report.targets(findings)) + simulated)
 
 
 def _write(out: Path, results: Results, findings: Findings, console: Console) -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any
 
+from pamiq_storm.bench.checks import Check
 from pamiq_storm.bench.compare import Comparison
 from pamiq_storm.bench.console import table
+from pamiq_storm.bench.measure import percentile
 from pamiq_storm.bench.saved import SavedBytes
+from pamiq_storm.demo.live import Live
 from pamiq_storm.demo.sizes import DemoSizes
 from pamiq_storm.demo.stages import Identity, Setting, Training
 from pamiq_storm.results import OffloadRow
@@ -21,16 +26,6 @@ LEGEND = (
 
 
 @dataclass(frozen=True)
-class Check:
-    """One statement about the run."""
-
-    name: str
-    value: float
-    limit: float
-    held: bool
-
-
-@dataclass(frozen=True)
 class Findings:
     """All that the demo found out."""
 
@@ -40,6 +35,7 @@ class Findings:
     storm: Training
     identity: Identity
     comparison: Comparison
+    live: Live
 
     def row(self, arm: str) -> OffloadRow:
         return next(row for row in self.comparison.rows if row.arm == arm)
@@ -57,19 +53,39 @@ class Findings:
 
 def correctness(findings: Findings) -> list[Check]:
     """What must be so on any machine."""
-    identity, losses = findings.identity, findings.storm.losses
-    quarter = max(len(losses) // 4, 1)
-    first, last = sum(losses[:quarter]) / quarter, sum(losses[-quarter:]) / quarter
+    identity = findings.identity
     full, trains = findings.plain.error is not None, findings.storm.error is None
     wrong = [row.arm for row in findings.comparison.rows if row.bit_identical is False]
     return [
         Check("out of memory without STORM", float(full), 1, full),
         Check("no out of memory with STORM", float(trains), 1, trains),
-        Check("loss of the last quarter below the first", last, first, bool(losses) and last < first),
+        _loss_falls("loss of the last quarter below the first", findings.storm.losses),
         Check("losses and gradients that differ", len(identity.different), 0, not identity.different),
         Check("bytes moved while they were compared", identity.fetched_bytes, 1, identity.fetched_bytes > 0),
         Check("arms whose gradients differ at full size", len(wrong), 0, not wrong),
+        *live_correctness(findings.live, findings.setting.sizes.memory_limit_bytes),
     ]
+
+
+def live_correctness(live: Live, limit_bytes: int) -> list[Check]:
+    """What must be so where training and inference run beside each other."""
+    back = sum(later < earlier for earlier, later in pairwise(live.served))
+    served, trains = len(set(live.served)), live.error is None
+    wrong, peak = live.unknown + live.misdated, live.peak_allocated_bytes
+    return [
+        Check("live: no out of memory", float(trains), 1, trains),
+        _loss_falls("live: loss of the last quarter below the first", live.losses),
+        Check("live: versions served >=", served, 2, served >= 2),
+        Check("live: times the version went back", back, 0, back == 0),
+        Check("live: torn or misdated versions", wrong, 0, wrong == 0),
+        Check("live: peak device memory within the limit", peak, limit_bytes, peak <= limit_bytes),
+    ]
+
+
+def _loss_falls(name: str, losses: Sequence[float]) -> Check:
+    quarter = max(len(losses) // 4, 1)
+    first, last = sum(losses[:quarter]) / quarter, sum(losses[-quarter:]) / quarter
+    return Check(name, last, first, last < first)
 
 
 def targets(findings: Findings) -> list[Check]:
@@ -110,6 +126,7 @@ def facts(findings: Findings) -> dict[str, Any]:
             {**asdict(line), "time_ms": list(line.time_ms), "allocated_bytes": list(line.allocated_bytes)}
             for line in comparison.lines
         ],
+        "live": live_facts(findings.live),
         "correctness": [asdict(check) for check in correctness(findings)],
         "targets": [asdict(check) for check in targets(findings)],
     }
@@ -117,6 +134,61 @@ def facts(findings: Findings) -> dict[str, Any]:
 
 def _training(training: Training) -> dict[str, Any]:
     return {**asdict(training), "losses": list(training.losses)}
+
+
+def live_facts(live: Live) -> dict[str, Any]:
+    """Percentiles of the times, and the rest as it was found."""
+    times = {
+        "inference_alone_ms": live.alone_ms,
+        "inference_beside_training_ms": live.beside_ms,
+        "sync_ms": live.sync_ms,
+    }
+    return {
+        **{name: _times(values) for name, values in times.items()},
+        "losses": list(live.losses),
+        "training_s": live.training_s,
+        "error": live.error,
+        "versions": live.versions,
+        "versions_served": sorted(set(live.served)),
+        "torn": live.unknown,
+        "misdated": live.misdated,
+        "peak_allocated_bytes": live.peak_allocated_bytes,
+        "first_line": live.first_line,
+        "last_line": live.last_line,
+    }
+
+
+def _times(values: Sequence[float]) -> dict[str, float] | None:
+    if not values:
+        return None
+    return {"count": len(values), "p50": percentile(values, 50), "p99": percentile(values, 99), "max": max(values)}
+
+
+def live_lines(live: Live) -> str:
+    """Part 5 for people."""
+    header = ["", "count", "p50 ms", "p99 ms", "max ms"]
+    names = {"inference alone": live.alone_ms, "inference beside training": live.beside_ms, "sync": live.sync_ms}
+    cells = [
+        [name, f"{t['count']}", f"{t['p50']:.1f}", f"{t['p99']:.1f}", f"{t['max']:.1f}"]
+        for name, t in ((name, _times(values)) for name, values in names.items())
+        if t is not None
+    ]
+    curve = [f"{loss:.2f}" for loss in live.losses[:: max(len(live.losses) // 8, 1)]]
+    return "\n".join(
+        [
+            table(header, cells),
+            live.error or f"{len(live.losses)} steps in {live.training_s:.0f} s, loss {' '.join(curve)}",
+            f"versions: {live.versions} published, {len(set(live.served))} served, {live.unknown} torn; "
+            f"peak {format_bytes(live.peak_allocated_bytes)}",
+            f"first version: {live.first_line}",
+            f"last version:  {live.last_line}",
+        ]
+    )
+
+
+def live_headline(setting: Setting) -> str:
+    sizes = setting.sizes.live
+    return f"one thread trains with STORM (batch {sizes.batch}), another writes {sizes.hz:g} bytes a second"
 
 
 def headline(setting: Setting, saved: SavedBytes) -> str:
@@ -168,9 +240,3 @@ def _cells(row: OffloadRow, plain: OffloadRow) -> list[str]:
         "-" if row.late_fetches is None else str(row.late_fetches),
         {None: "-", True: "yes", False: "NO"}[row.bit_identical],
     ]
-
-
-def checks_table(checks: list[Check]) -> str:
-    """Each target with what was found."""
-    cells = [[c.name, f"{c.limit:.2f}", f"{c.value:.2f}", "held" if c.held else "missed"] for c in checks]
-    return table(["target", "limit", "found", ""], cells)

@@ -13,6 +13,23 @@ so the link's rate follows from it, measured at the start."""
 
 
 @dataclass(frozen=True)
+class LiveSizes:
+    """Training and inference beside each other."""
+
+    batch: int
+    """Sequences of a batch that, with the copies inference needs, does not fit without STORM."""
+    hz: float
+    """Inferences per second; each writes one byte."""
+    window: int
+    """Bytes of text that an inference reads."""
+    alone_s: float
+    training_s: float
+    line_bytes: int
+    offload: OffloadConfig
+    """Leaves room for the copies that inference holds."""
+
+
+@dataclass(frozen=True)
 class DemoSizes:
     """What one run of the demo trains, and for how long."""
 
@@ -20,10 +37,10 @@ class DemoSizes:
     batch: int
     """Sequences of a batch that does not fit without STORM."""
     memory_limit_bytes: int
-    """Device memory for the first three parts."""
+    """Device memory for the parts that show what fits: the first two and the last."""
     train_steps: int
     identity_batch: int
-    """Sequences of a batch that fits with and without STORM."""
+    """Sequences of a batch that is trained both with and without STORM."""
     identity_steps: int
     rounds: int
     """Measured steps of each arm."""
@@ -32,6 +49,7 @@ class DemoSizes:
     offload: OffloadConfig
     identity_offload: OffloadConfig
     """Small enough that the smaller batch is moved as well."""
+    live: LiveSizes
 
 
 MIB = 1 << 20
@@ -51,6 +69,15 @@ SIMULATED = DemoSizes(
     identity_offload=OffloadConfig(
         min_bytes="16KiB", window_bytes="4MiB", prefetch_bytes="4MiB", keep_last_bytes="1MiB", slab_bytes="4MiB"
     ),
+    live=LiveSizes(
+        batch=4,
+        hz=20,
+        window=64,
+        alone_s=4,
+        training_s=15,
+        line_bytes=48,
+        offload=OffloadConfig(window_bytes="8MiB", prefetch_bytes="8MiB", keep_last_bytes="4MiB", slab_bytes="16MiB"),
+    ),
 )
 
 QUICK = DemoSizes(
@@ -69,6 +96,17 @@ QUICK = DemoSizes(
     identity_offload=OffloadConfig(
         min_bytes="1KiB", window_bytes="128KiB", prefetch_bytes="128KiB", keep_last_bytes="64KiB", slab_bytes="1MiB"
     ),
+    live=LiveSizes(
+        batch=8,
+        hz=50,
+        window=16,
+        alone_s=0.5,
+        training_s=2.5,
+        line_bytes=16,
+        offload=OffloadConfig(
+            min_bytes="16KiB", window_bytes="1MiB", prefetch_bytes="1MiB", keep_last_bytes="1MiB", slab_bytes="4MiB"
+        ),
+    ),
 )
 
 CUDA = DemoSizes(
@@ -85,6 +123,17 @@ CUDA = DemoSizes(
         window_bytes="256MiB", prefetch_bytes="256MiB", keep_last_bytes="256MiB", slab_bytes="256MiB"
     ),
     identity_offload=OffloadConfig(window_bytes="64MiB", prefetch_bytes="64MiB", keep_last_bytes="64MiB"),
+    live=LiveSizes(
+        batch=4,
+        hz=50,
+        window=256,
+        alone_s=4,
+        training_s=15,
+        line_bytes=48,
+        offload=OffloadConfig(
+            window_bytes="256MiB", prefetch_bytes="256MiB", keep_last_bytes="256MiB", slab_bytes="256MiB"
+        ),
+    ),
 )
 
 

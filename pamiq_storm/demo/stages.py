@@ -78,7 +78,7 @@ class Identity:
     """What came back from the host; nothing is shown if nothing was moved."""
 
 
-def loss_of(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+def loss_of(model: Callable[[Tensor], Tensor], inputs: Tensor, targets: Tensor) -> Tensor:
     """Mean cross-entropy of the next byte, in nats."""
     return F.cross_entropy(model(inputs).flatten(0, 1), targets.flatten())
 
@@ -145,7 +145,12 @@ def _train(setting: Setting, with_storm: bool, losses: list[float], advance: Adv
 
 
 def compare_bits(setting: Setting, advance: Advance) -> Identity:
-    """Trains two copies, one with STORM, and compares loss and all gradients before each optimizer step."""
+    """Trains two copies, one with STORM, and compares loss and all gradients before each optimizer step.
+
+    Without the memory limit, since two copies and their optimizers' state need most of it.
+    """
+    release_cached_memory()
+    setting.hardware.limit_memory(None)
     sizes = setting.sizes
     plain, stormy = setting.model(), setting.model()
     optimizers = [setting.optimizer(plain), setting.optimizer(stormy)]

@@ -23,6 +23,7 @@ def test_percentiles() -> None:
     assert [percentile([3.0], p) for p in (10, 50, 90)] == [3.0, 3.0, 3.0]
     values = [float(v) for v in range(11)]
     assert [percentile(values, p) for p in (10, 50, 90)] == pytest.approx([1.0, 5.0, 9.0])
+    assert percentile([float(v) for v in range(101)], 99) == pytest.approx(99.0)
 
 
 def test_bits_tell_zeros_apart_and_find_equal_nans_equal() -> None:

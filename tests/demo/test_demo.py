@@ -88,8 +88,23 @@ def test_each_arm_has_a_row(results: Results) -> None:
     assert all(row.peak_allocated_bytes <= row.peak_reserved_bytes for row in found.values())
 
 
+def test_training_and_inference_run_beside_each_other(run: Run, facts: dict[str, Any]) -> None:
+    live = facts["live"]
+    assert live["error"] is None
+    assert live["losses"][-1] < live["losses"][0]
+    assert live["versions"] == len(live["losses"]) + 1
+    assert live["versions_served"][0] == 0
+    assert len(live["versions_served"]) > 1
+    assert live["torn"] == live["misdated"] == 0
+    for times in ("inference_alone_ms", "inference_beside_training_ms", "sync_ms"):
+        assert live[times]["count"] > 1
+        assert 0 < live[times]["p50"] <= live[times]["p99"] <= live[times]["max"]
+    assert live["first_line"] != live["last_line"]
+    assert f"first version: {live['first_line']}" in run[0].stdout
+
+
 def test_what_must_be_so_was_checked(facts: dict[str, Any]) -> None:
-    assert len(facts["correctness"]) == 6
+    assert len(facts["correctness"]) == 12
     assert all(check["held"] for check in facts["correctness"])
     assert len(facts["targets"]) == 4
 

@@ -16,7 +16,7 @@ def _as_on_a_terminal() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-@pytest.mark.parametrize("part", ["1. Without", "2. The same", "3. Bits", "4. Arms"])
+@pytest.mark.parametrize("part", ["1. Without", "2. The same", "3. Bits", "4. Arms", "5. Live"])
 def test_ctrl_c_leaves_no_file_and_no_process(part: str, tmp_path: Path) -> None:
     command = [
         sys.executable,
