@@ -73,7 +73,7 @@ class Body:
         found |= {
             attribute
             for attribute, contents in self._containers.items()
-            if not contents.same(Contents.of(self.value(*attribute), self._known))
+            if not contents.holds(self.value(*attribute), self._known)
         }
         self._note(found)
         self._pending |= found
@@ -166,9 +166,9 @@ class Shell:
         self.stale |= {(index, name) for index, name in attributes if name not in _INTERNAL}
         for attribute, contents in self._containers.items():
             index, name = attribute
-            if not contents.same(Contents.of(vars(self.modules[index]).get(name), self._known)):
+            if not contents.holds(vars(self.modules[index]).get(name), self._known):
                 self.stale.add(attribute)
-                same_structure &= contents.tensors == 0
+                same_structure &= not contents.tensors
         return same_structure
 
     def _note(self, attributes: Iterable[Attribute]) -> None:

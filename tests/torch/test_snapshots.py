@@ -375,6 +375,9 @@ def test_containers_filled_in_place_are_followed(publish: PublishMode) -> None:
         lambda: settings["table"].add_(1),
         lambda: settings["array"].__iadd__(1),
         lambda: settings.update(table=torch.ones(4) * 5),
+        lambda: settings.update(itself=settings),
+        lambda: settings.update(deep=[{"x": (1, [2])}]),
+        lambda: settings["deep"][0]["x"][1].append(3),
         lambda: settings["scales"].clear(),
     ]
     for change in changes:
@@ -384,6 +387,7 @@ def test_containers_filled_in_place_are_followed(publish: PublishMode) -> None:
         with model.inference_model.unwrap() as served:
             assert served.settings is not settings
             assert served.settings["table"] is not settings["table"]
+            assert served.settings.get("deep") == settings.get("deep")
 
 
 def test_recurrent_state_with_a_graph_in_a_tuple_is_published(publish: PublishMode) -> None:
