@@ -38,7 +38,7 @@ void Filling::run(Snapshot* next) {
   const at::NoGradGuard no_grad;
   for (size_t i : layout_.opaque()) {
     next->served()[i].copy_(layout_.live()[i], /*non_blocking=*/true);
-    copied_bytes_ += layout_.live()[i].nbytes();
+    copied_bytes_ += Layout::opaque_bytes(layout_.live()[i]);
   }
 }
 

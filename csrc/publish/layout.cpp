@@ -7,6 +7,7 @@
 
 #include "base/check.h"
 #include "engine/keep_rules.h"
+#include "publish/storage_memory.h"
 
 namespace storm {
 namespace {
@@ -23,12 +24,6 @@ bool is_plain(const at::Tensor& tensor) {
 bool same_shape(const at::Tensor& a, const at::Tensor& b) {
   return a.scalar_type() == b.scalar_type() && a.sizes() == b.sizes() &&
          a.strides() == b.strides() && a.storage_offset() == b.storage_offset();
-}
-
-size_t bytes_of(const at::Tensor& opaque) {
-  return opaque.layout() == at::kStrided && opaque.has_storage() && !opaque.is_nested()
-             ? opaque.nbytes()
-             : 0;
 }
 
 // Like `pattern`, over another storage.
@@ -57,7 +52,7 @@ Layout::Layout(std::vector<at::Tensor> live) : live_(std::move(live)) {
     if (!is_plain(tensor)) {
       group_of_.push_back(kOpaque);
       opaque_.push_back(i);
-      bytes_ += bytes_of(tensor);
+      bytes_ += opaque_bytes(tensor);
       continue;
     }
     const auto [found, is_new] = groups.try_emplace(storage_of(tensor), groups_.size());
@@ -70,15 +65,23 @@ Layout::Layout(std::vector<at::Tensor> live) : live_(std::move(live)) {
   }
 }
 
+size_t Layout::opaque_bytes(const at::Tensor& tensor) {
+  return tensor.layout() == at::kStrided && tensor.has_storage() && !tensor.is_nested()
+             ? tensor.nbytes()
+             : 0;
+}
+
 std::vector<at::Tensor> Layout::blanks() const {
   const c10::InferenceMode normal(false);
   std::vector<c10::Storage> storages;
   storages.reserve(groups_.size());
   for (const auto& group : groups_) {
+    // Made empty: torch allocates for a storage that has a size and no memory.
     storages.emplace_back(c10::make_storage_impl(
-        c10::StorageImpl::use_byte_size_t(), c10::SymInt(static_cast<int64_t>(group.bytes)),
-        c10::DataPtr(nullptr, group.device), c10::GetAllocator(group.device.type()),
-        /*resizable=*/false, group.device));
+        c10::StorageImpl::use_byte_size_t(), c10::SymInt(0), c10::DataPtr(nullptr, group.device),
+        c10::GetAllocator(group.device.type()), /*resizable=*/false, group.device));
+    storages.back().unsafeGetStorageImpl()->unsafe_set_nbytes(group.bytes);
+    if (group.bytes > 0) leave_without(*storages.back().unsafeGetStorageImpl());
   }
   std::vector<at::Tensor> made;
   made.reserve(live_.size());
@@ -92,7 +95,11 @@ bool Layout::matches(const std::vector<at::Tensor>& other) const {
   if (other.size() != live_.size()) return false;
   for (size_t i = 0; i < live_.size(); ++i) {
     if (group_of_[i] == kOpaque) {
-      if (!live_[i].is_nested() && live_[i].sizes() != other[i].sizes()) return false;
+      if (live_[i].scalar_type() != other[i].scalar_type() ||
+          live_[i].device() != other[i].device() ||
+          (!live_[i].is_nested() && live_[i].sizes() != other[i].sizes())) {
+        return false;
+      }
       continue;
     }
     const auto& group = groups_[group_of_[i]];

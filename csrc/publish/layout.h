@@ -26,6 +26,7 @@ class Layout {
   // Tensors that are more than the bytes of a storage: subclasses, sparse and quantised ones. They
   // are in no group; their own copy_ moves them.
   const std::vector<size_t>& opaque() const { return opaque_; }
+  static size_t opaque_bytes(const at::Tensor& tensor);  // as far as they can be told
   const std::optional<c10::Device>& accelerator() const { return accelerator_; }
   size_t bytes() const { return bytes_; }  // of one copy
 

@@ -352,7 +352,7 @@ void Publisher::abandon(const std::shared_ptr<Snapshot>& snapshot) {
   std::erase_if(kept_, [](const Kept& kept) { return kept.storage.expired(); });
   for (size_t g = 0; g < storages.size(); ++g) {
     const size_t bytes =
-        snapshot->storage(g).data_ptr() ? snapshot->layout()->groups()[g].bytes : 0;
+        has_memory(snapshot->storage(g)) ? snapshot->layout()->groups()[g].bytes : 0;
     if (bytes > 0) kept_.push_back({std::move(storages[g]), bytes});
   }
 }
@@ -391,8 +391,9 @@ void Publisher::check_invariants() const {
     STORM_INVARIANT(snapshot->state_ == state, "A snapshot's state is not that of its place.");
     STORM_INVARIANT(snapshot->version_ <= version_, "A version from the future.");
     for (size_t g = 0; snapshot->bytes_ > 0 && g < snapshot->layout()->groups().size(); ++g) {
-      STORM_INVARIANT(snapshot->layout()->groups()[g].bytes == 0 || snapshot->storage(g).data_ptr(),
-                      "A snapshot in use has no memory.");
+      STORM_INVARIANT(
+          snapshot->layout()->groups()[g].bytes == 0 || has_memory(snapshot->storage(g)),
+          "A snapshot in use has no memory.");
     }
   };
   if (current_) check(current_, Snapshot::State::current);

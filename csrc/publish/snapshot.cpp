@@ -35,8 +35,7 @@ void Snapshot::settle() {
   settled_.clear();
   settled_.reserve(served_.size());
   for (const auto& tensor : served_) {
-    settled_.emplace_back(tensor.use_count(),
-                          tensor.has_storage() ? tensor.storage().use_count() : 0);
+    settled_.emplace_back(tensor.use_count(), tensor.has_storage() ? holders(tensor.storage()) : 0);
   }
 }
 
@@ -45,7 +44,7 @@ bool Snapshot::unreferenced() const {
   for (size_t i = 0; i < served_.size(); ++i) {
     const auto& tensor = served_[i];
     if (tensor.use_count() > settled_[i].first) return false;
-    if (tensor.has_storage() && tensor.storage().use_count() > settled_[i].second) return false;
+    if (tensor.has_storage() && holders(tensor.storage()) > settled_[i].second) return false;
   }
   return true;
 }
@@ -82,7 +81,7 @@ std::vector<c10::weak_intrusive_ptr<c10::StorageImpl>> Snapshot::kept() const {
 void Snapshot::allocate() {
   for (size_t g = 0; g < layout_->groups().size(); ++g) {
     const auto& group = layout_->groups()[g];
-    if (group.bytes > 0 && !storage(g).data_ptr())
+    if (group.bytes > 0 && !has_memory(storage(g)))
       give(storage(g), storm::allocate(group.bytes, group.device));
   }
   bytes_ = layout_->bytes();
@@ -90,7 +89,9 @@ void Snapshot::allocate() {
 
 void Snapshot::release() {
   record_uses();
-  for (size_t g = 0; g < layout_->groups().size(); ++g) take(storage(g));
+  for (size_t g = 0; g < layout_->groups().size(); ++g) {
+    if (layout_->groups()[g].bytes > 0) leave_without(storage(g));
+  }
   uses_.clear();
   bytes_ = 0;
 }
@@ -109,7 +110,7 @@ void Snapshot::record_uses() const {
   if (uses_.empty()) return;
   const c10::impl::VirtualGuardImpl guard(layout_->accelerator()->type());
   for (size_t g = 0; g < layout_->groups().size(); ++g) {
-    if (layout_->groups()[g].device.is_cpu() || !storage(g).data_ptr()) continue;
+    if (layout_->groups()[g].device.is_cpu() || !has_memory(storage(g))) continue;
     for (const auto& use : uses_) guard.recordDataPtrOnStream(storage(g).data_ptr(), use.stream);
   }
 }

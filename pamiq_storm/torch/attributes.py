@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import operator
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 import torch
@@ -12,6 +14,7 @@ import torch
 __all__ = ["Contents", "detach_graphs", "own"]
 
 _IMMUTABLE = (int, float, complex, bool, str, bytes, type(None), torch.dtype, torch.device, torch.Size)
+_PLAIN = frozenset({int, float, complex, bool, str, bytes, type(None)})
 _MAPPINGS = (dict, OrderedDict, defaultdict)
 _SEQUENCES = (list, tuple, set, frozenset, deque)
 
@@ -41,50 +44,74 @@ def detach_graphs(value: Any, memo: dict[int, Any]) -> None:
     """Enter into `memo` the tensors of a container that `copy.deepcopy` refuses, because they have a history."""
     if not _is_container(value):
         return
-    for _, leaf in _leaves(value):
-        if isinstance(leaf, torch.Tensor) and not leaf.is_leaf and id(leaf) not in memo:
-            memo[id(leaf)] = leaf.detach().clone()
+    for tensor in _tensors(value):
+        if not tensor.is_leaf and id(tensor) not in memo:
+            memo[id(tensor)] = tensor.detach().clone()
 
 
 class Contents:
     """What a container held when it was looked at; containers are dicts, lists, tuples, sets and deques in each other.
 
-    Compares identities. Leaves are kept alive, so that no address is used twice; tensors are not: they may hold a whole
-    graph. Other objects are taken as they are.
+    Compares identities. What is not a container is kept alive, so that no address is used twice; tensors are not: they
+    may hold a whole graph. Other objects are taken as they are.
 
     Args:
         value: The container.
         known: Identities of the tensors that are published anyway.
     """
 
-    def __init__(self, value: Any, known: frozenset[int]) -> None:
-        self._items: list[Any] = []
+    def __init__(self, value: Any, known: frozenset[int], inside: tuple[int, ...] = ()) -> None:
+        self._kind = type(value)
+        self._items = _items(value)
+        self._known: list[tuple[int, int]] = []
+        self._inner: list[Contents] = []
         self.volatile = False
-        self.tensors = 0
-        for path, leaf in _leaves(value):
-            if id(leaf) in known:
-                self.tensors += 1
-                self._items.append((path, id(leaf)))
-                continue
-            self.volatile |= isinstance(leaf, torch.Tensor) or type(leaf).__name__ == "ndarray"
-            self._items.append((path, None if self.volatile else leaf))
+        if set(map(type, self._items)) <= _PLAIN:  # a vocabulary may be long
+            return
+        inside = (*inside, id(value))
+        for index, item in enumerate(self._items):
+            if isinstance(item, torch.Tensor):
+                self._items[index] = None
+                self._known.append((index, id(item)))
+                self.volatile |= id(item) not in known
+            elif _is_container(item) and id(item) not in inside:
+                self._items[index] = None
+                self._inner.append(Contents(item, known, inside))
+            else:
+                self.volatile |= type(item).__name__ == "ndarray"
 
     @staticmethod
     def of(value: Any, known: frozenset[int]) -> Contents | None:
         """None if the value is no container, or one that never changes."""
-        if not _is_container(value):
-            return None
-        if type(value) in (tuple, frozenset) and all(isinstance(item, _IMMUTABLE) for item in value):
+        if not _is_container(value) or (isinstance(value, (tuple, frozenset)) and set(map(type, value)) <= _PLAIN):
             return None
         return Contents(value, known)
 
-    def same(self, other: Contents | None) -> bool:
+    @property
+    def tensors(self) -> bool:
+        """Whether there are tensors in it."""
+        return bool(self._known) or any(inner.tensors for inner in self._inner)
+
+    def holds(self, value: Any, known: frozenset[int]) -> bool:
         """Whether nothing was put in, taken out or replaced; of what is volatile nobody can tell."""
-        if other is None or self.volatile or other.volatile or len(self._items) != len(other._items):
+        if self.volatile or type(value) is not self._kind:
             return False
-        return all(
-            a[0] == b[0] and (a[1] is b[1] or (type(a[1]) is int and a[1] == b[1]))
-            for a, b in zip(self._items, other._items, strict=True)
+        if not self._known and not self._inner:
+            items = chain(value.keys(), value.values()) if isinstance(value, dict) else value
+            return len(self._items) == len(value) * (1 + isinstance(value, dict)) and all(
+                map(operator.is_, self._items, items)
+            )
+        return self._same(Contents(value, known))
+
+    def _same(self, other: Contents) -> bool:
+        return (
+            not (self.volatile or other.volatile)
+            and self._kind is other._kind
+            and len(self._items) == len(other._items)
+            and all(map(operator.is_, self._items, other._items))
+            and self._known == other._known
+            and len(self._inner) == len(other._inner)
+            and all(map(Contents._same, self._inner, other._inner))
         )
 
 
@@ -93,17 +120,17 @@ def _is_container(value: Any) -> bool:
     return kind in _MAPPINGS or kind in _SEQUENCES or (isinstance(value, tuple) and hasattr(kind, "_fields"))
 
 
-def _leaves(value: Any, path: tuple[Any, ...] = (), inside: tuple[int, ...] = ()) -> Iterator[tuple[Any, Any]]:
-    """Leaves and where they are: keys by identity, as they need not be comparable. A cycle is a leaf."""
-    if not _is_container(value) or id(value) in inside:
-        yield path, value
+def _items(value: Any) -> list[Any]:
+    return [*value.keys(), *value.values()] if isinstance(value, dict) else list(value)
+
+
+def _tensors(value: Any, inside: tuple[int, ...] = ()) -> Iterator[torch.Tensor]:
+    items = _items(value)
+    if set(map(type, items)) <= _PLAIN:
         return
     inside = (*inside, id(value))
-    yield (*path, id(value)), type(value)
-    if isinstance(value, dict):
-        for key, item in value.items():
-            yield (*path, id(key)), key
-            yield from _leaves(item, (*path, id(key)), inside)
-    else:
-        for index, item in enumerate(value):
-            yield from _leaves(item, (*path, index), inside)
+    for item in items:
+        if isinstance(item, torch.Tensor):
+            yield item
+        elif _is_container(item) and id(item) not in inside:
+            yield from _tensors(item, inside)

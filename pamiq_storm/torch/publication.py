@@ -38,7 +38,7 @@ class PublishStats:
     snapshot_bytes: int
     """All copies that inference has or may get."""
     transient_bytes: int
-    """What of it is there only because somebody still reads an older version."""
+    """What of it belongs to other versions than the one served: still read, or not yet there."""
     peak_transient_bytes: int
 
 
@@ -109,7 +109,7 @@ class Publication(Generic[T]):
     def stats(self) -> PublishStats:
         """Figures so far. Does not synchronise."""
         self._collect()
-        at_rest = self._body.layout.bytes * (1 if self._mode == "swap" else 2)
+        served = self._body.layout.bytes
         spare = sum(shell.snapshot.bytes for shell in tuple(self._idle))
         return PublishStats(
             version=self._publisher.version,
@@ -117,8 +117,8 @@ class Publication(Generic[T]):
             rebuilds=self._rebuilds,
             copied_bytes=self._publisher.copied_bytes,
             snapshot_bytes=self._publisher.bytes + spare,
-            transient_bytes=max(0, self._publisher.bytes - at_rest),
-            peak_transient_bytes=max(0, self._publisher.peak_bytes - at_rest),
+            transient_bytes=max(0, self._publisher.bytes - served),
+            peak_transient_bytes=max(0, self._publisher.peak_bytes - served),
         )
 
     def check_invariants(self) -> None:
@@ -192,13 +192,16 @@ class Publication(Generic[T]):
         """Free what nobody reads any more. Each snapshot is given to one caller only."""
         for snapshot in self._publisher.collect():
             shell = self._shells.pop(snapshot)
-            if shell.body is self._body and shell.unreferenced():
+            if not shell.unreferenced():
+                self._publisher.abandon(snapshot)
+            elif shell.body is self._body:
                 shell.renew()
                 if self._mode == "swap" or any(other.snapshot.bytes for other in tuple(self._idle)):
                     snapshot.release()
                 self._idle.append(shell)
                 continue
-            self._publisher.abandon(snapshot)
+            else:
+                snapshot.release()
             if shell in self._known:
                 self._known.remove(shell)
 

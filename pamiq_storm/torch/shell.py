@@ -52,6 +52,11 @@ class Body:
 
     def __init__(self, root: nn.Module) -> None:
         self.root = inner(root)
+        if isinstance(self.root, torch.jit.ScriptModule):
+            raise TypeError(
+                f"{type(self.root).__name__} cannot be copied for inference: give the nn.Module that it was scripted "
+                "from, and compile=True"
+            )
         self.modules = list(self.root.modules())
         self.tensors = _unique([*self.root.parameters(), *self.root.buffers()])
         self.layout = _C.Layout(self.tensors)
@@ -81,7 +86,7 @@ class Body:
         found |= {
             attribute
             for attribute, contents in self._containers.items()
-            if not contents.same(Contents.of(self.value(*attribute), self._known))
+            if not contents.holds(self.value(*attribute), self._known)
         }
         self._note(found)
         self._pending |= found
@@ -184,9 +189,9 @@ class Shell:
         self.stale |= {(index, name) for index, name in attributes if name not in _INTERNAL}
         for attribute, contents in self._containers.items():
             index, name = attribute
-            if not contents.same(Contents.of(vars(self.modules[index]).get(name), self._known)):
+            if not contents.holds(vars(self.modules[index]).get(name), self._known):
                 self.stale.add(attribute)
-                same_structure &= contents.tensors == 0
+                same_structure &= not contents.tensors
         self._same_structure &= same_structure
         return self._same_structure
 

@@ -279,7 +279,7 @@ def test_memory_comes_back_after_a_late_version(live: Live, simulated: str) -> N
         live.train(7)
         live.model.sync()
         stats = live.model.publish_stats()
-    assert (stats.transient_bytes > 0) == (live.model._publish == "swap")
+    assert stats.transient_bytes > 0
     torch.accelerator.synchronize()
     assert live.model.publish_stats().transient_bytes == 0
     torch.accelerator.synchronize()

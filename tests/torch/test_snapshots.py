@@ -375,6 +375,9 @@ def test_containers_filled_in_place_are_followed(publish: PublishMode) -> None:
         lambda: settings["table"].add_(1),
         lambda: settings["array"].__iadd__(1),
         lambda: settings.update(table=torch.ones(4) * 5),
+        lambda: settings.update(itself=settings),
+        lambda: settings.update(deep=[{"x": (1, [2])}]),
+        lambda: settings["deep"][0]["x"][1].append(3),
         lambda: settings["scales"].clear(),
     ]
     for change in changes:
@@ -384,6 +387,7 @@ def test_containers_filled_in_place_are_followed(publish: PublishMode) -> None:
         with model.inference_model.unwrap() as served:
             assert served.settings is not settings
             assert served.settings["table"] is not settings["table"]
+            assert served.settings.get("deep") == settings.get("deep")
 
 
 def test_recurrent_state_with_a_graph_in_a_tuple_is_published(publish: PublishMode) -> None:
@@ -409,42 +413,47 @@ def test_recurrent_state_with_a_graph_in_a_tuple_is_published(publish: PublishMo
     assert TorchTrainingModel(model.model, publish=publish).inference_model.version == 0, "a first copy can be made"
 
 
-def test_what_inference_makes_lazily_reaches_neither_training_nor_another_version(publish: PublishMode) -> None:
-    class Lazy(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.weight = nn.Parameter(torch.ones(4))
-            self.cache: dict[str, Tensor] = {}
-            self.doubled: Tensor | None = None
-            self.register_buffer("tripled", None)
-            self.calls = 0
+class Lazy(nn.Module):
+    """Eval mode remembers what it made of the weight, in a way of choice."""
 
-        def forward(self, x: Tensor) -> Tensor:
-            if self.training:
-                return x * self.weight
-            self.calls += 1
-            if "w" not in self.cache:
-                self.cache["w"] = self.weight * 1
-            if self.doubled is None:
-                self.doubled = self.weight * 2
-            if self.tripled is None:
-                self.tripled = self.weight * 3
-            if not hasattr(self, "made"):
-                self.made = self.weight * 4
-            return x * (self.cache["w"] + self.doubled + self.tripled + self.made)
+    def __init__(self, where: str) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(4))
+        self.where = where
+        self.calls = 0
+        self.cache: dict[str, Tensor] = {}
+        self.nested: list[dict[str, Tensor]] = [{}]
+        self.attribute: Tensor | None = None
+        self.register_buffer("buffer", None)
 
-    model = live(Lazy(), publish)
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            return x * self.weight
+        self.calls += 1
+        if self.where == "cache":
+            return x * self.cache.setdefault("made", self.weight * 2)
+        if self.where == "nested":
+            return x * self.nested[0].setdefault("made", self.weight * 2)
+        if getattr(self, self.where, None) is None:
+            setattr(self, self.where, self.weight * 2)
+        return x * getattr(self, self.where)
+
+
+@pytest.mark.parametrize("where", ["cache", "nested", "attribute", "buffer", "new"])
+def test_what_inference_makes_lazily_reaches_neither_training_nor_another_version(
+    publish: PublishMode, where: str
+) -> None:
+    model = live(Lazy(where), publish)
     module = model.model
     for _ in range(9):
         with torch.no_grad():
             module.weight.add_(1)
         model.sync()
         for _ in range(2):
-            assert torch.equal(model.inference_model.infer(torch.ones(4)), module.weight.detach() * 10)
-        assert module.cache == {}
-        assert (module.doubled, module.tripled, module.calls) == (None, None, 0)
-        assert not hasattr(module, "made")
-    assert all(not tensor.is_inference() for tensor in (*module.parameters(), *module.buffers()))
+            assert torch.equal(model.inference_model.infer(torch.ones(4)), module.weight.detach() * 2)
+        assert (module.cache, module.nested, module.attribute, module.buffer) == ({}, [{}], None, None)
+        assert not hasattr(module, "new")
+        assert module.calls == 0
 
 
 def test_attributes_that_inference_deletes_or_sets_are_back_in_another_version(publish: PublishMode) -> None:

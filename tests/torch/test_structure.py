@@ -212,7 +212,7 @@ STEPS = {
     "changed": (shell_module.Body, "changed"),
     "take idle": (publication_module.Publication, "_take_idle"),
     "update": (shell_module.Shell, "update"),
-    "free since": (publication_module.Publication, "_free_since"),
+    "free since": (publication_module.Publication, "_if_free"),
     "unreferenced": (shell_module.Shell, "unreferenced"),
     "own": (shell_module, "own"),
     "rebuild: body": (shell_module.Body, "__init__"),
