@@ -63,26 +63,26 @@ def test_sparse_and_nested_buffers_are_published(publish: PublishMode) -> None:
         def __init__(self) -> None:
             super().__init__()
             self.weight = nn.Parameter(torch.ones(4))
-            self.register_buffer("coo", torch.eye(4).to_sparse())
+            self.register_buffer("sparse_coo", torch.eye(4).to_sparse())
             self.register_buffer("csr", torch.eye(4).to_sparse_csr())
             self.register_buffer("nested", torch.nested.nested_tensor([torch.ones(4), torch.ones(4)]))
 
         def forward(self, x: Tensor) -> Tensor:
-            return x * self.weight @ self.coo.to_dense() @ self.csr.to_dense() + self.nested.to_padded_tensor(0.0)[0]
+            return x * self.weight @ self.sparse_coo.to_dense() @ self.csr.to_dense() + self.nested.to_padded_tensor(0.0)[0]
 
     model = TorchTrainingModel(Sparse(), publish=publish)
     assert_serves(model)
     for value in range(2, 5):
-        model.model.coo.mul_(value)
+        model.model.sparse_coo.mul_(value)
         model.model.csr.values().mul_(value)
         with torch.no_grad():
             model.model.weight.add_(1)
         model.sync()
         assert_serves(model)
-    model.model.coo = torch.ones(4, 4).to_sparse()
+    model.model.sparse_coo = torch.ones(4, 4).to_sparse()
     model.sync()
     assert_serves(model)
-    model.model.coo.copy_(torch.eye(4).to_sparse())  # fewer items than before
+    model.model.sparse_coo.copy_(torch.eye(4).to_sparse())  # fewer items than before
     model.sync()
     assert_serves(model)
     assert model.publish_stats().snapshot_bytes > 0
