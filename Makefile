@@ -48,7 +48,7 @@ cpp-test: $(DONE)/torch $(DONE)/cmake  ## Build and run the C++ tests (SANITIZE=
 	ln -sf $(CPP_BUILD)/compile_commands.json compile_commands.json
 	$(FIXED_ADDRESSES) .venv/bin/ctest --test-dir $(CPP_BUILD) --output-on-failure $(ARGS)
 
-cuda-check:  ## Build and import the CUDA wheel (needs Python 3.12 and no GPU; about 6 GB of disk)
+cuda-check:  ## Build and import the CUDA wheel, run it inside pamiq-core (Python 3.12, no GPU; about 6 GB of disk)
 	bash tools/cuda_check.sh "$(TORCH)"
 
 clean:  ## Remove everything built (the virtual environments stay; `rm -r .venv .venv-cuda` for those)

@@ -21,7 +21,6 @@ from pamiq_storm.torch import (
     TorchInferenceModel,
     TorchTrainer,
     TorchTrainingModel,
-    inference_stream,
 )
 
 Advance = Callable[[], None]
@@ -117,12 +116,6 @@ class Writer(TorchAgent[list[int], int]):
 
     def on_inference_models_attached(self) -> None:
         self._model = self.get_torch_inference_model(NAME, ByteGPT)
-
-    def setup(self) -> None:
-        super().setup()
-        # Reading an answer waits for this thread's stream, and the default one is training's.
-        if (stream := inference_stream(self._device)) is not None:
-            torch.accelerator.set_stream(stream)
 
     def step(self, observation: list[int]) -> int:
         start = time.perf_counter()

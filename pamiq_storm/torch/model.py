@@ -101,21 +101,14 @@ class TorchInferenceModel(InferenceModel, Generic[T]):
     def unwrap(self, inference_mode: bool = True) -> Iterator[T]:
         """The module of the newest version, for the length of a `with` block; it does not change inside.
 
+        What the block computes, it computes on the caller's current stream: make that `stream` in a thread that is not
+        to queue behind training (`TorchAgent.setup` does). Readers of one version share its parameters' gradients.
+
         Args:
             inference_mode: False to compute gradients. They belong to this version and never reach training.
         """
-        with torch.inference_mode(inference_mode), self._computing(), self._pinned(restore_mode=True) as module:
+        with torch.inference_mode(inference_mode), self._pinned(restore_mode=True) as module:
             yield module
-
-    @contextmanager
-    def _computing(self) -> Iterator[None]:
-        """Nobody knows what a block will touch: behind what the caller's stream has, and before what it gets next."""
-        if self._stream is None:
-            yield
-            return
-        with streams.on(self._stream, _ANYTHING) as outputs:
-            yield
-            outputs.append(_ANYTHING)
 
     @contextmanager
     def _pinned(self, restore_mode: bool = False) -> Iterator[T]:
@@ -129,9 +122,6 @@ class TorchInferenceModel(InferenceModel, Generic[T]):
             if restore_mode:
                 self._publication.restore_mode(snapshot)
             self._publication.unpin(snapshot)
-
-
-_ANYTHING = object()
 
 
 class TorchTrainingModel(TrainingModel[TorchInferenceModel[T]], Generic[T]):

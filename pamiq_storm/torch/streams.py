@@ -45,10 +45,12 @@ def on(stream: torch.Stream, inputs: Any) -> Iterator[list[Any]]:
     if waits:
         stream.wait_stream(caller)
     outputs: list[Any] = []
-    with stream:
-        yield outputs
-    if waits or _on_device(outputs):
-        caller.wait_stream(stream)
+    try:
+        with stream:
+            yield outputs
+    finally:  # after an exception too: kernels may still read the inputs
+        if waits or _on_device(outputs):
+            caller.wait_stream(stream)
         for leaf in pytree.tree_leaves(outputs):
             if isinstance(leaf, torch.Tensor) and leaf.device == stream.device:
                 leaf.record_stream(caller)  # pyright: ignore[reportArgumentType]
