@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pamiq_storm import _C, OffloadConfig, sim
-from pamiq_storm.torch import TorchTrainingModel, inference_stream
+from pamiq_storm.torch import PublishMode, TorchTrainingModel, inference_stream
 
 WIDTH = 32
 
@@ -217,6 +217,21 @@ def test_training_goes_on_behind_the_copy_that_fills_its_memory(live: Live, simu
         live.model.model.state_dict().items(), alone.model.model.state_dict().values(), strict=True
     ):
         assert torch.equal(a.cpu(), b.cpu()), name
+
+
+@pytest.mark.parametrize("publish", ["swap", "copy"])
+def test_readers_of_the_first_version_wait_for_it(simulated: str, publish: PublishMode) -> None:
+    stream = inference_stream(simulated)
+    assert stream is not None
+    net, question = network(simulated), batch(99).to(simulated)
+    with torch.no_grad():
+        expected = network(simulated).eval()(question).cpu()
+    with sim.hold(_C.publish_streams(torch.device(simulated, 0))[1]):
+        inference = TorchTrainingModel(net, publish=publish).inference_model
+        with stream:
+            late = inference(question)
+    with stream:
+        assert torch.equal(late.cpu(), expected)
 
 
 def test_results_are_ready_on_the_callers_stream(live: Live, simulated: str) -> None:
