@@ -68,7 +68,8 @@ def test_sparse_and_nested_buffers_are_published(publish: PublishMode) -> None:
             self.register_buffer("nested", torch.nested.nested_tensor([torch.ones(4), torch.ones(4)]))
 
         def forward(self, x: Tensor) -> Tensor:
-            return x * self.weight @ self.sparse_coo.to_dense() @ self.csr.to_dense() + self.nested.to_padded_tensor(0.0)[0]
+            scaled = x * self.weight @ self.sparse_coo.to_dense() @ self.csr.to_dense()
+            return scaled + self.nested.to_padded_tensor(0.0)[0]
 
     model = TorchTrainingModel(Sparse(), publish=publish)
     assert_serves(model)

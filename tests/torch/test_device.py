@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pamiq_storm import OffloadConfig, sim
-from pamiq_storm.torch import TorchTrainingModel, inference_stream
+from pamiq_storm import _C, OffloadConfig, sim
+from pamiq_storm.torch import PublishMode, TorchTrainingModel, inference_stream
 
 WIDTH = 32
 
@@ -141,6 +141,95 @@ def test_memory_that_a_late_inference_reads_is_not_used_again(live: Live, simula
             live.train(seed)
             live.model.sync()
             default_stream().synchronize()
+    with stream:
+        assert torch.equal(late.cpu(), expected)
+
+
+def test_training_gets_no_memory_that_a_late_inference_reads(live: Live, simulated: str) -> None:
+    """What training computed is there at each sync, so that memory could change hands at once."""
+    stream = inference_stream(live.device)
+    assert stream is not None
+    expected = live.expected()
+    question = live.question.to(live.device)
+    with sim.hold(stream):
+        with stream:
+            late = live.inference(question)
+        for seed in range(4):
+            live.train(seed)
+            default_stream().synchronize()
+            live.model.sync()
+            default_stream().synchronize()
+    with stream:
+        assert torch.equal(late.cpu(), expected)
+
+
+def test_a_reader_who_comes_and_goes_while_a_sync_decides_is_noticed(
+    live: Live, simulated: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes after the served version was found free and leaves before memory changes hands; the device is late."""
+    stream = inference_stream(live.device)
+    publication = live.model._publication
+    assert stream is not None
+    assert publication is not None
+    expected = live.expected()
+    question = live.question.to(live.device)
+    decide = publication._if_free
+    late: list[Tensor] = []
+
+    def decide_and_be_read() -> object:
+        free = decide()
+        assert free is not None
+        with stream:
+            late.append(live.inference(question))
+        return free
+
+    live.train(0)
+    default_stream().synchronize()
+    with sim.hold(stream):
+        with monkeypatch.context() as patched:
+            patched.setattr(publication, "_if_free", decide_and_be_read)
+            live.model.sync()
+        default_stream().synchronize()
+    with stream:
+        assert torch.equal(late[0].cpu(), expected)
+    assert live.inference.version == 1
+    filler = [torch.full((WIDTH, WIDTH), 7.0, device=live.device) for _ in range(20)]  # in whatever was freed
+    assert torch.equal(live.answer(), live.expected())
+    live.train(1)
+    assert all((f == 7).all() for f in filler)
+
+
+def test_training_goes_on_behind_the_copy_that_fills_its_memory(live: Live, simulated: str) -> None:
+    alone = Live(simulated, "swap")
+    publication = _C.publish_streams(torch.device(simulated, 0))[1]
+    for seed in range(3):
+        for wait in (False, True):  # memory that is new, and that of the version served so far
+            live.train(seed)
+            if wait:
+                default_stream().synchronize()
+            with sim.hold(publication):  # what did not wait would be done before the copy
+                live.model.sync()
+                live.train(seed + 30)
+                live.answer_alone()
+            alone.train(seed)
+            alone.train(seed + 30)
+    for (name, a), b in zip(
+        live.model.model.state_dict().items(), alone.model.model.state_dict().values(), strict=True
+    ):
+        assert torch.equal(a.cpu(), b.cpu()), name
+
+
+@pytest.mark.parametrize("publish", ["swap", "copy"])
+def test_readers_of_the_first_version_wait_for_it(simulated: str, publish: PublishMode) -> None:
+    stream = inference_stream(simulated)
+    assert stream is not None
+    net, question = network(simulated), batch(99).to(simulated)
+    with torch.no_grad():
+        expected = network(simulated).eval()(question).cpu()
+    with sim.hold(_C.publish_streams(torch.device(simulated, 0))[1]):
+        inference = TorchTrainingModel(net, publish=publish).inference_model
+        with stream:
+            late = inference(question)
     with stream:
         assert torch.equal(late.cpu(), expected)
 
