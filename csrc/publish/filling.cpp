@@ -15,6 +15,14 @@ Filling::Filling(const Layout& layout) : layout_(layout) {
   }
 }
 
+Filling::~Filling() {
+  if (!issued_) return;
+  try {
+    end();
+  } catch (...) {  // the device is gone, and its work with it
+  }
+}
+
 void Filling::begin() {
   if (!home_) return;
   written_ = std::make_shared<const Event>(Event::record(*home_));
@@ -32,6 +40,7 @@ void Filling::run(Snapshot* next) {
   const bool opaque = next != nullptr && !layout_.opaque().empty();
   if (side_ && (!on_device_.empty() || opaque)) written_->block(*side_);
   const c10::OptionalStreamGuard on_side(side_);
+  issued_ = true;
   if (side_) copy_on_device(on_device_, *layout_.accelerator());
   on_device_.clear();
   if (!opaque) return;
@@ -43,6 +52,7 @@ void Filling::run(Snapshot* next) {
 }
 
 void Filling::end() {
+  issued_ = false;
   if (!side_) return;
   copied_ = std::make_shared<const Event>(Event::record(*side_));
   copied_->block(*home_);

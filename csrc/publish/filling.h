@@ -14,6 +14,9 @@ namespace storm {
 class Filling {
  public:
   explicit Filling(const Layout& layout);
+  ~Filling();  // after an error: what was issued comes before any further use of the memory
+  Filling(const Filling&) = delete;
+  Filling& operator=(const Filling&) = delete;
 
   // From now on: behind what the current stream was given so far.
   void begin();
@@ -36,6 +39,7 @@ class Filling {
   std::vector<CopySpan> on_host_, on_device_;
   EventRef written_, copied_;
   size_t copied_bytes_ = 0;
+  bool issued_ = false;  // copies that no event is behind yet
 };
 
 }  // namespace storm

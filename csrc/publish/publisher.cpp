@@ -225,6 +225,7 @@ Publisher::Ref Publisher::replace_if_free(const Ref& next, const Free& free) {
   Ref old = std::move(current_);
   old->state_ = Snapshot::State::idle;
   next->version_ = ++version_;
+  next->filled_ = nullptr;
   make_current(next);
   return old;
 }

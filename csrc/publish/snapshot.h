@@ -1,4 +1,5 @@
 #pragma once
+#include <atomic>
 #include <memory>
 #include <vector>
 
@@ -68,10 +69,10 @@ class Snapshot {
   // Guarded by Publisher::mutex_ while a publisher knows the snapshot; else its owner's.
   State state_ = State::idle;
   uint64_t version_ = 0;
-  uint64_t readers_ = 0;      // now
-  uint64_t all_readers_ = 0;  // ever
-  std::vector<Use> uses_;     // the last of each stream
-  EventRef filled_;           // behind it the values are there; null when they are
+  uint64_t readers_ = 0;                   // now
+  std::atomic<uint64_t> all_readers_ = 0;  // ever; read without the mutex too
+  std::vector<Use> uses_;                  // the last of each stream
+  EventRef filled_;                        // behind it the values are there; null when they are
   size_t bytes_ = 0;
 };
 
