@@ -225,13 +225,19 @@ def test_readers_of_the_first_version_wait_for_it(simulated: str, publish: Publi
     assert stream is not None
     net, question = network(simulated), batch(99).to(simulated)
     with torch.no_grad():
-        expected = network(simulated).eval()(question).cpu()
-    with sim.hold(_C.publish_streams(torch.device(simulated, 0))[1]):
+        expected = net.eval()(question).cpu()
+        with stream:
+            question.sum().cpu()  # its thread runs
+    with sim.hold(_C.publish_streams(torch.device(simulated, 0))[1]):  # the copy that fills it
         inference = TorchTrainingModel(net, publish=publish).inference_model
         with stream:
-            late = inference(question)
+            early = inference(question)
+            answered = stream.record_event()
+            for _ in range(50):  # longer than an answer takes
+                inference(question)
+                assert not answered.query()
     with stream:
-        assert torch.equal(late.cpu(), expected)
+        assert torch.equal(early.cpu(), expected)
 
 
 def test_results_are_ready_on_the_callers_stream(live: Live, simulated: str) -> None:
