@@ -200,6 +200,7 @@ def test_a_reader_who_comes_and_goes_while_a_sync_decides_is_noticed(
 
 
 def test_training_goes_on_behind_the_copy_that_fills_its_memory(live: Live, simulated: str) -> None:
+    """Or behind the copy that reads it, where memory stays where it is."""
     alone = Live(simulated, "swap")
     publication = _C.publish_streams(torch.device(simulated, 0))[1]
     for seed in range(3):
@@ -211,7 +212,9 @@ def test_training_goes_on_behind_the_copy_that_fills_its_memory(live: Live, simu
                 live.model.sync()
                 live.train(seed + 30)
                 live.answer_alone()
+            torch.accelerator.synchronize()
             alone.train(seed)
+            assert torch.equal(live.answer(), alone.expected())
             alone.train(seed + 30)
     for (name, a), b in zip(
         live.model.model.state_dict().items(), alone.model.model.state_dict().values(), strict=True
@@ -225,13 +228,19 @@ def test_readers_of_the_first_version_wait_for_it(simulated: str, publish: Publi
     assert stream is not None
     net, question = network(simulated), batch(99).to(simulated)
     with torch.no_grad():
-        expected = network(simulated).eval()(question).cpu()
-    with sim.hold(_C.publish_streams(torch.device(simulated, 0))[1]):
+        expected = net.eval()(question).cpu()
+        with stream:
+            question.sum().cpu()  # its thread runs
+    with sim.hold(_C.publish_streams(torch.device(simulated, 0))[1]):  # the copy that fills it
         inference = TorchTrainingModel(net, publish=publish).inference_model
         with stream:
-            late = inference(question)
+            early = inference(question)
+            answered = stream.record_event()
+            for _ in range(50):  # longer than an answer takes
+                inference(question)
+                assert not answered.query()
     with stream:
-        assert torch.equal(late.cpu(), expected)
+        assert torch.equal(early.cpu(), expected)
 
 
 def test_results_are_ready_on_the_callers_stream(live: Live, simulated: str) -> None:
