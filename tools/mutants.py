@@ -240,7 +240,7 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="only say whether the mutants are up to date")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the sources are put back
-    if recover():
+    if not arguments.check and recover():  # a check may be made beside a run
         print("A run before this one was killed: its mutant is taken out again")
     mutants = load()
     if problems := check(mutants):
