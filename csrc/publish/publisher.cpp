@@ -326,11 +326,6 @@ std::vector<std::shared_ptr<Snapshot>> Publisher::collect() {
   return collected;
 }
 
-std::shared_ptr<Snapshot> Publisher::current() const {
-  std::lock_guard lock(mutex_);
-  return current_;
-}
-
 std::optional<Publisher::Free> Publisher::if_free() {
   promote();
   std::vector<Snapshot::Use> uses;
@@ -364,26 +359,11 @@ uint64_t Publisher::version() {
   return current_ ? current_->version_ : 0;
 }
 
-size_t Publisher::bytes() const {
-  std::lock_guard lock(mutex_);
-  return held();
-}
-
 size_t Publisher::held() const {
   size_t held = (current_ ? current_->bytes_ : 0) + (waiting_ ? waiting_->bytes_ : 0);
   for (const auto& snapshot : retired_) held += snapshot->bytes_;
   for (const auto& kept : kept_) held += kept.storage.expired() ? 0 : kept.bytes;
   return held;
-}
-
-size_t Publisher::peak_bytes() const {
-  std::lock_guard lock(mutex_);
-  return peak_bytes_;
-}
-
-uint64_t Publisher::copied_bytes() const {
-  std::lock_guard lock(mutex_);
-  return copied_bytes_;
 }
 
 void Publisher::check_invariants() const {

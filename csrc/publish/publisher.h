@@ -47,16 +47,29 @@ class Publisher {
   // Snapshots that nobody will pin again and nobody reads: the caller's from now on.
   std::vector<std::shared_ptr<Snapshot>> collect();
 
-  std::shared_ptr<Snapshot> current() const;
+  std::shared_ptr<Snapshot> current() const {
+    std::lock_guard lock(mutex_);
+    return current_;
+  }
   // The current snapshot and how many readers it has had, if it has none now and the device is done
   // with their work.
   std::optional<Free> if_free();
   // A snapshot whose tensors somebody kept is dropped; its memory counts until they are gone.
   void abandon(const std::shared_ptr<Snapshot>& snapshot);
-  uint64_t version();    // that the next reader gets
-  size_t bytes() const;  // held by snapshots in use, and by what was kept of abandoned ones
-  size_t peak_bytes() const;
-  uint64_t copied_bytes() const;
+  uint64_t version();  // that the next reader gets
+  // Held by snapshots in use, and by what was kept of abandoned ones.
+  size_t bytes() const {
+    std::lock_guard lock(mutex_);
+    return held();
+  }
+  size_t peak_bytes() const {
+    std::lock_guard lock(mutex_);
+    return peak_bytes_;
+  }
+  uint64_t copied_bytes() const {
+    std::lock_guard lock(mutex_);
+    return copied_bytes_;
+  }
   void check_invariants() const;
 
  private:
