@@ -1,19 +1,15 @@
 #include "publish/copy_storages.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/_foreach_copy.h>
 #include <c10/core/TensorOptions.h>
 
-#include <algorithm>
 #include <cstring>
 
 #include "base/below_user.h"
 
 namespace storm {
 namespace {
-
-constexpr int64_t kGrain = int64_t{1} << 18;  // bytes worth waking a thread for
 
 at::Tensor bytes_of(const void* data, size_t bytes, c10::Device device) {
   auto tensor = at::detail::make_tensor<c10::TensorImpl>(
@@ -28,23 +24,7 @@ at::Tensor bytes_of(const void* data, size_t bytes, c10::Device device) {
 }  // namespace
 
 void copy_on_host(const std::vector<CopySpan>& spans) {
-  std::vector<size_t> ends;  // where each span ends if all lay in a row
-  ends.reserve(spans.size());
-  size_t total = 0;
-  for (const auto& span : spans) ends.push_back(total += span.bytes);
-  at::parallel_for(0, static_cast<int64_t>(total), kGrain, [&](int64_t first, int64_t last) {
-    size_t at = static_cast<size_t>(first);
-    const auto stop = static_cast<size_t>(last);
-    auto end = std::upper_bound(ends.begin(), ends.end(), at);
-    for (; at < stop; ++end) {
-      const auto& span = spans[static_cast<size_t>(end - ends.begin())];
-      const size_t offset = at - (*end - span.bytes);
-      const size_t here = std::min(*end, stop) - at;
-      std::memcpy(static_cast<char*>(span.to) + offset,
-                  static_cast<const char*>(span.from) + offset, here);
-      at += here;
-    }
-  });
+  for (const auto& span : spans) std::memcpy(span.to, span.from, span.bytes);
 }
 
 void copy_on_device(const std::vector<CopySpan>& spans, c10::Device device) {

@@ -13,7 +13,7 @@ struct CopySpan {
   size_t bytes;
 };
 
-// Host memory, by as many threads as torch uses; does not fail.
+// Host memory, by the calling thread; does not fail.
 void copy_on_host(const std::vector<CopySpan>& spans);
 
 // Memory of `device`, in the order of its current stream. Does not synchronise.

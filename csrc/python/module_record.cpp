@@ -31,20 +31,24 @@ ModuleRecord::ModuleRecord(const std::vector<py::object>& modules) {
     entry.attributes = attributes.ptr();
     entry.kept_members.push_back(attributes);
     for (size_t i = 0; i < kChildren.size(); ++i) {
-      PyObject* dict = dict_of(entry.attributes, kChildren[i]);
-      entry.children[i] = dict;
-      entry.kept_members.push_back(borrowed(dict));
-      Py_ssize_t position = 0;
-      PyObject *name = nullptr, *value = nullptr;
-      while (PyDict_Next(dict, &position, &name, &value)) {
-        entry.members.push_back({name, value});
-        entry.kept_members.push_back(borrowed(name));
-        entry.kept_members.push_back(borrowed(value));
-      }
+      entry.children[i] = dict_of(entry.attributes, kChildren[i]);
+      note_items(entry.children[i], entry.members, entry.kept_members);
     }
     note_attributes(entry);
     note_hooks(entry);
     entries_.push_back(std::move(entry));
+  }
+}
+
+void ModuleRecord::note_items(PyObject* dict, std::vector<Item>& items,
+                              std::vector<py::object>& kept) {
+  kept.push_back(borrowed(dict));
+  Py_ssize_t position = 0;
+  PyObject *name = nullptr, *value = nullptr;
+  while (PyDict_Next(dict, &position, &name, &value)) {
+    items.push_back({name, value});
+    kept.push_back(borrowed(name));
+    kept.push_back(borrowed(value));
   }
 }
 
@@ -76,14 +80,7 @@ void ModuleRecord::note_hooks(Entry& entry) {
   std::vector<py::object> kept;
   for (size_t i = 0; i < kHooks.size(); ++i) {
     entry.hooks[i] = dict_of(entry.attributes, kHooks[i]);
-    kept.push_back(borrowed(entry.hooks[i]));
-    Py_ssize_t position = 0;
-    PyObject *name = nullptr, *value = nullptr;
-    while (PyDict_Next(entry.hooks[i], &position, &name, &value)) {
-      entry.hook_items.push_back({name, value});
-      kept.push_back(borrowed(name));
-      kept.push_back(borrowed(value));
-    }
+    note_items(entry.hooks[i], entry.hook_items, kept);
   }
   entry.kept_hooks = std::move(kept);
 }

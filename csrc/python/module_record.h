@@ -42,6 +42,9 @@ class ModuleRecord {
     std::vector<Item> hook_items;       // of the two, in turn
     std::vector<pybind11::object> kept, kept_members, kept_hooks;
   };
+  // Appends what `dict` holds, and keeps it and that alive.
+  static void note_items(PyObject* dict, std::vector<Item>& items,
+                         std::vector<pybind11::object>& kept);
   static void note_attributes(Entry& entry);
   static void note_hooks(Entry& entry);
   template <typename Dicts>

@@ -10,6 +10,7 @@ import torch
 from torch.utils import _pytree as pytree
 
 from .. import _C
+from .._engine import accelerator
 
 __all__ = ["inference_stream"]
 
@@ -25,9 +26,7 @@ def inference_stream(device: torch.device | str) -> torch.Stream | None:
     device = torch.device(device)
     if device.type in ("cpu", "meta"):
         return None
-    if device.index is None:
-        device = torch.device(device.type, torch.accelerator.current_device_index())
-    return _C.publish_streams(device)[0]
+    return _C.publish_streams(accelerator(device))[0]
 
 
 @contextlib.contextmanager

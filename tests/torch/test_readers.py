@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from pamiq_storm.torch import PublishMode, TorchTrainingModel
 
-from .live_models import Net, Same, X, expected, step, storage_bytes
+from .live_models import Net, Same, X, expected, step
 
 WAIT = 30  # seconds after which a test has found a deadlock
 
@@ -304,36 +304,6 @@ def test_a_gradient_kept_from_an_old_version_keeps_its_values(publish: PublishMo
         step(model)
         model.sync()
     assert torch.equal(gradient, want)
-
-
-def test_transient_copies_are_counted_and_returned(publish: PublishMode) -> None:
-    module = nn.Sequential(*[nn.Linear(64, 64) for _ in range(4)])
-    model = TorchTrainingModel(module, publish=publish)
-    inference = model.inference_model
-    one, x = storage_bytes(module), torch.ones(3, 64)
-
-    copies = {"swap": 2, "copy": 3}[publish]
-    for _ in range(3):
-        step(model, x)
-        model.sync()
-    stats = model.publish_stats()
-    assert (stats.snapshot_bytes, stats.transient_bytes) == ((copies - 1) * one, 0)
-
-    with inference.unwrap():
-        for _ in range(5):  # of the versions in between nobody holds anything
-            with torch.inference_mode(False):
-                step(model, x)
-            model.sync()
-            stats = model.publish_stats()
-            assert stats.transient_bytes == one
-        with inference.unwrap():
-            model.sync()
-            assert model.publish_stats().transient_bytes == 2 * one
-    stats = model.publish_stats()
-    assert (stats.snapshot_bytes, stats.transient_bytes) == ((copies - 1) * one, 0)
-    assert stats.peak_transient_bytes == 2 * one
-    assert stats.version == stats.syncs == 9
-    model.sync()
 
 
 @pytest.mark.parametrize("keeps", ["a view", "nothing"])
