@@ -17,6 +17,7 @@ from setuptools import Extension, setup  # noqa: E402  (only once torch is known
 from torch.utils.cpp_extension import BuildExtension, CppExtension  # noqa: E402
 
 ENGINE_FOLDERS = ["base", "host", "transfer", "engine", "autograd", "nn", "publish", "python"]
+SIMULATOR_FOLDERS = ["sim", "sim/ops", "sim/timing", "sim/races"]
 CXX_FLAGS = ["-std=c++20", "-O2", "-g1", "-Wall", "-Wextra", "-fvisibility=hidden"]
 NVCC_FLAGS = ["-std=c++20", "-O2", "-lineinfo", "-Xcompiler=-Wall,-fvisibility=hidden"]
 
@@ -54,7 +55,8 @@ def engine() -> list[Extension]:
 
 
 def simulator() -> list[Extension]:
-    return [extension("pamiq_storm._sim", sources(["sim"]))] if sources(["sim"]) else []
+    files = sources(SIMULATOR_FOLDERS)
+    return [extension("pamiq_storm._sim", files)] if files else []
 
 
 class Build(BuildExtension):
