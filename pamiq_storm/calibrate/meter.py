@@ -52,7 +52,7 @@ class Meter:
         return statistics.median(self._between_events(operation, 1) for _ in range(self.repeats))
 
     def queued_s(self, operation: Operation, calls: int) -> float:
-        """Device seconds of one short operation: `calls` of them queue behind other work, so as not to wait for the host."""
+        """Device seconds of one short operation: `calls` of them queue behind other work, not to wait for the host."""
         operation()
         times: list[float] = []
         while len(times) < self.repeats:
