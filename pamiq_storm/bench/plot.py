@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from itertools import cycle
-from typing import Any
 
+from pamiq_storm.bench.drawing import PlottingError
+from pamiq_storm.bench.drawing import figure as _figure
+from pamiq_storm.bench.drawing import png as _png
 from pamiq_storm.bench.timeline import MemoryLine
-from pamiq_storm.results import HookRow, PublishRow, Results
+from pamiq_storm.results import ArmRow, HookRow, PublishRow, Results
 
 COLOURS = {"none": "#6b7280", "save_on_cpu": "#d97706", "checkpoint": "#2563eb", "storm": "#be123c"}
 DIRECTIONS = [("forward", "added_forward_us", 0.2, "#2563eb"), ("backward", "added_backward_us", -0.2, "#93c5fd")]
@@ -21,10 +22,6 @@ IMPL_COLOURS = {
 }
 MARKERS = "osD^vP"
 MIB = 1 << 20
-
-
-class PlottingError(RuntimeError):
-    """No figure can be made; the message says what to do."""
 
 
 def memory_figure(lines: Sequence[MemoryLine], limit_bytes: int, title: str) -> bytes:
@@ -61,12 +58,16 @@ def plot(results: Results) -> bytes:
         return _hooks_figure(results, hooks)
     if publish:
         return _publish_figure(results, publish)
+    if any(isinstance(row, ArmRow) for row in results.rows):
+        from pamiq_storm.bench.offload.figures import step_against_peak
+
+        return step_against_peak(results)
     raise PlottingError(f"there is no figure for suite {results.suite!r}")
 
 
 def _hooks_figure(results: Results, rows: Sequence[HookRow]) -> bytes:
     cases = list(dict.fromkeys(row.case for row in rows))
-    figure, panels = _figure(4.2 * len(cases), 4.2, len(cases))
+    figure, panels = _figure(4.2 * len(cases), 4.2, columns=len(cases))
     for axes, case in zip(panels if len(cases) > 1 else [panels], cases, strict=True):
         shown = [row for row in rows if row.case == case and row.hook != "none"]
         places = range(len(shown))
@@ -86,7 +87,7 @@ def _publish_figure(results: Results, rows: Sequence[PublishRow]) -> bytes:
     """Time of a sync: a panel per device against tensors, a line for each impl and number of parameters."""
     syncs = [row for row in rows if row.case.endswith(": sync") and row.p50_ms is not None]
     cases = list(dict.fromkeys(row.case for row in syncs))
-    figure, panels = _figure(6.4 * len(cases), 4.8, len(cases))
+    figure, panels = _figure(6.4 * len(cases), 4.8, columns=len(cases))
     for axes, case in zip(panels if len(cases) > 1 else [panels], cases, strict=True):
         shown = [row for row in syncs if row.case == case]
         sizes = sorted({f"{row.parameters:.0e}" for row in shown}, key=float)
@@ -101,18 +102,3 @@ def _publish_figure(results: Results, rows: Sequence[PublishRow]) -> bytes:
         axes.legend(frameon=False, fontsize="small")
     figure.suptitle(f"Publishing parameters, torch {results.torch}")
     return _png(figure)
-
-
-def _figure(width: float, height: float, columns: int = 1) -> tuple[Any, Any]:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise PlottingError("figures need matplotlib: pip install 'pamiq-storm[plot]'") from error
-    figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, figure.subplots(1, columns)
-
-
-def _png(figure: Any) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    return buffer.getvalue()
