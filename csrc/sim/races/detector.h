@@ -10,21 +10,15 @@
 #include <vector>
 
 #include "sim/effects.h"
-#include "sim/races/vector_clock.h"
+#include "sim/races/knowledge.h"
 
 namespace storm::sim {
 
-struct StreamName {
-  int device = 0;
-  int64_t stream = 0;
-  bool operator==(const StreamName&) const = default;
-};
-
 struct RaceSide {
   std::string operation;
-  std::string actor;   // "stream 3 of sim:0", "host", "allocator"
+  std::string actor;   // "stream 3 of sim:0", "host", "pinned allocator"
   std::string module;  // where it was issued, if known
-  std::string tensor;  // argument, dtype and shape
+  std::string tensor;  // "mat2: Float [8, 16]"; empty for plain bytes
 };
 
 struct Race {
@@ -75,7 +69,7 @@ class Detector {
   Detector();
 
   std::atomic<bool> on_{false};
-  std::unique_ptr<State> state_;  // guarded by a lock of its own
+  const std::unique_ptr<State> state_;  // guarded by a lock of its own
 };
 
 inline Detector& detector() {
