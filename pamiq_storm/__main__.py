@@ -1,4 +1,4 @@
-"""`python -m pamiq_storm {demo,info,bench}`."""
+"""`python -m pamiq_storm {demo,info,bench,calibrate}`."""
 
 from __future__ import annotations
 
@@ -54,10 +54,15 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--plot", type=Path, metavar="PATH", help="draw them there, as PNG")
     bench.set_defaults(command=_bench)
 
-    for command in (demo, bench):
+    measure = commands.add_parser("calibrate", help="write the hardware profile of the device at hand")
+    measure.add_argument("--out", type=Path, metavar="FILE", help="write it there, as TOML")
+    measure.set_defaults(command=_calibrate)
+
+    for command in (demo, bench, measure):
         command.add_argument(
             "--device", default="auto", choices=["auto", "cuda", "sim"], help="auto: CUDA if it is there"
         )
+    for command in (demo, bench):
         command.add_argument("--quick", action="store_true", help="tiny sizes: shows that it runs, times mean nothing")
     return parser
 
@@ -81,6 +86,15 @@ def _bench(options: argparse.Namespace) -> int:
     if options.plot:
         write_atomically(options.plot, plot(results))
     return 0
+
+
+def _calibrate(options: argparse.Namespace) -> int:
+    from pamiq_storm.bench.console import Console
+    from pamiq_storm.calibrate import run
+
+    if options.out and options.out.suffix != ".toml":
+        raise RuntimeError(f"--out {options.out}: the name of a profile's file ends in .toml")
+    return run(options.device, options.out, Console())
 
 
 def _info(_options: argparse.Namespace) -> int:

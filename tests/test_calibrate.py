@@ -1,0 +1,58 @@
+"""`calibrate` as a user starts it, on the simulator: its file loads, and says what the simulator was set to."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pamiq_storm.profile import NUMBERS, Profile, load_profile
+
+
+def calibrate(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pamiq_storm", "calibrate", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=100)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[subprocess.CompletedProcess[str], Profile]:
+    path = tmp_path_factory.mktemp("calibrate") / "own-device.toml"
+    done = calibrate("--device", "sim", "--out", str(path))
+    assert done.returncode == 0, done.stderr
+    return done, load_profile(path)
+
+
+def test_it_writes_a_profile_that_loads_and_tells_every_number(
+    run: tuple[subprocess.CompletedProcess[str], Profile],
+) -> None:
+    done, profile = run
+    assert profile.name == "own-device"
+    told = {line.split()[0] for line in done.stdout.splitlines() if line}
+    assert told >= set(NUMBERS)
+    assert done.stderr == ""
+
+
+def test_each_source_says_what_was_measured_where(
+    run: tuple[subprocess.CompletedProcess[str], Profile],
+) -> None:
+    _, profile = run
+    for number in NUMBERS:
+        start = "assumed: " if number == "host_memory_bytes" else "measured on simulated, one CPU core, torch "
+        assert profile.sources[number].startswith(start), number
+        assert number == "host_memory_bytes" or " by calibrate on 20" in profile.sources[number]
+
+
+def test_it_finds_the_rate_the_link_was_set_to(run: tuple[subprocess.CompletedProcess[str], Profile]) -> None:
+    _, profile = run
+    for rate in (profile.d2h_bytes_per_s, profile.h2d_bytes_per_s, profile.pageable_bytes_per_s):
+        # A copy never takes less than its bytes' time; how much more depends on what else this computer does.
+        assert 2e9 / 10 < rate < 2e9 * 1.01
+
+
+def test_a_file_of_another_kind_is_refused_before_anything_is_measured(tmp_path: Path) -> None:
+    done = calibrate("--device", "sim", "--out", str(tmp_path / "profile.json"))
+    assert done.returncode == 1
+    assert done.stderr.strip().endswith("the name of a profile's file ends in .toml")
+    assert done.stdout == ""
