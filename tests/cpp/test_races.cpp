@@ -213,6 +213,26 @@ TEST(a_block_reused_behind_a_stream_that_is_not_known_to_be_done_is_a_race) {
   EXPECT_EQ(kinds(), "reuse");
 }
 
+TEST(a_block_freed_too_early_is_a_race_even_if_it_is_not_reused) {
+  Fresh fresh;
+  reads(kSide, kMemory, 512, "copy_d2h");
+  detector().device_block_freed(kMain, kMemory, 512);
+  const auto races = detector().races();
+  REQUIRE(races.size() == 1);
+  EXPECT_EQ(races[0].kind, "reuse");
+  EXPECT_EQ(races[0].second.operation, "free");
+  detector().device_block_taken(kMain, kMemory, 512);  // told once
+  EXPECT_EQ(kinds(), "reuse");
+}
+
+TEST(a_block_freed_after_its_uses_were_recorded_is_not) {
+  Fresh fresh;
+  reads(kSide, kMemory, 512, "copy_d2h");
+  detector().block_over(kMemory, 512, {detector().moment_of(kSide)});
+  detector().device_block_freed(kMain, kMemory, 512);
+  EXPECT_EQ(kinds(), "");
+}
+
 TEST(a_block_reused_after_a_wait_is_not) {
   Fresh fresh;
   reads(kSide, kMemory, 512);

@@ -13,7 +13,8 @@ struct Detector::State {
   Access access_of(Actor actor, uint64_t tick, SiteId site, const char* operation,
                    const Touch& touch);
   void report_as(const Access& second, const VectorClock& knows);
-  void report_reuse(Actor actor, SiteId site, uint64_t tick, const VectorClock& knows);
+  void change_hands(StreamName owner, SiteId site, const char* how, Range block);
+  void report_reuse(const Access& second, const VectorClock& knows);
   Race tell(const Finding& finding) const;
 
   mutable std::mutex mutex;  // guards all that follows
@@ -44,10 +45,16 @@ void Detector::State::report_as(const Access& second, const VectorClock& knows) 
   conflicts.clear();
 }
 
-void Detector::State::report_reuse(Actor actor, SiteId site, uint64_t tick,
-                                   const VectorClock& knows) {
+// Of device memory.
+void Detector::State::change_hands(StreamName owner, SiteId site, const char* how, Range block) {
+  const Actor actor = knowledge.actor_of(owner);
+  const VectorClock& knows = knowledge.of_stream(actor);
+  accesses.hand_out(block, actor, knows, knowledge.of_host(), conflicts);
   if (conflicts.empty()) return;
-  const Access second = access_of(actor, tick, site, "allocation", Touch{});
+  report_reuse(access_of(actor, knows.of(actor), site, how, Touch{}), knows);
+}
+
+void Detector::State::report_reuse(const Access& second, const VectorClock& knows) {
   for (const auto& [first, bytes] : conflicts) {
     report.add({RaceKind::reuse, first, second, knows.of(first.actor), bytes, 1});
   }
@@ -79,6 +86,7 @@ Detector& Detector::instance() {
 Detector::Detector() : state_(std::make_unique<State>()) {}
 
 void Detector::turn(bool on) {
+  forget_running_modules();
   std::lock_guard lock(state_->mutex);
   state_->accesses.clear();
   on_ = on;
@@ -137,12 +145,14 @@ void Detector::device_block_taken(StreamName owner, const void* begin, size_t by
   if (!on()) return;
   const SiteId site = current_site();
   std::lock_guard lock(state_->mutex);
-  auto& knowledge = state_->knowledge;
-  const Actor actor = knowledge.actor_of(owner);
-  const VectorClock& knows = knowledge.of_stream(actor);
-  state_->accesses.hand_out(range_of(begin, bytes), actor, knows, knowledge.of_host(),
-                            state_->conflicts);
-  state_->report_reuse(actor, site, knows.of(actor), knows);
+  state_->change_hands(owner, site, "allocation", range_of(begin, bytes));
+}
+
+void Detector::device_block_freed(StreamName owner, const void* begin, size_t bytes) {
+  if (!on()) return;
+  const SiteId site = current_site();
+  std::lock_guard lock(state_->mutex);
+  state_->change_hands(owner, site, "free", range_of(begin, bytes));
 }
 
 void Detector::block_over(const void* begin, size_t bytes, const std::vector<Moment>& moments) {
@@ -166,7 +176,8 @@ void Detector::pinned_block_taken(const void* begin, size_t bytes) {
   const VectorClock& knows = state_->knowledge.of_pinned_allocator();
   state_->accesses.hand_out(range_of(begin, bytes), kPinnedAllocator, knows, knows,
                             state_->conflicts);
-  state_->report_reuse(kPinnedAllocator, site, 0, knows);
+  if (state_->conflicts.empty()) return;
+  state_->report_reuse(state_->access_of(kPinnedAllocator, 0, site, "allocation", Touch{}), knows);
 }
 
 void Detector::forget(const void* begin, size_t bytes) {

@@ -54,6 +54,9 @@ class Detector {
   void device_block_taken(StreamName owner, const void* begin, size_t bytes);
   // All that is over at one of these moments no longer concerns the block (record_stream).
   void block_over(const void* begin, size_t bytes, const std::vector<Moment>& moments);
+  // Freed by the host: from now on it may be handed out to `owner` again, even if this run is lucky
+  // enough not to.
+  void device_block_freed(StreamName owner, const void* begin, size_t bytes);
   // Pinned memory: the allocator's own queries, which tell it about its blocks and the host
   // nothing.
   void allocator_learns(const Moment& moment);

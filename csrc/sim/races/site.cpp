@@ -6,6 +6,7 @@
 #include <torch/csrc/autograd/function.h>
 
 #include <algorithm>
+#include <atomic>
 #include <deque>
 #include <map>
 #include <mutex>
@@ -72,7 +73,23 @@ Registry& registry() {
   return *instance;
 }
 
-thread_local std::vector<ModuleId> t_running;
+// The modules whose forward the thread runs, the innermost last.
+struct Running {
+  uint64_t epoch = 0;
+  std::vector<ModuleId> modules;
+};
+thread_local Running t_running;
+std::atomic<uint64_t> g_epoch{1};
+
+std::vector<ModuleId>& running_modules() {
+  if (t_running.epoch != g_epoch) t_running = {g_epoch, {}};
+  return t_running.modules;
+}
+
+ModuleId innermost() {
+  const auto& modules = running_modules();
+  return modules.empty() ? kNoModule : modules.back();
+}
 
 // What the thread found last: operations come in runs from one place.
 struct Found {
@@ -99,20 +116,24 @@ ModuleId name_module(const std::string& name) {
 }
 
 void enter_module(ModuleId module) {
-  t_running.push_back(module);
+  running_modules().push_back(module);
   log_change(module);
 }
 
 void leave_module() {
-  if (t_running.empty()) return;  // it was entered before anybody looked
-  t_running.pop_back();
-  log_change(t_running.empty() ? kNoModule : t_running.back());
+  if (running_modules().empty()) return;  // it was entered before anybody looked
+  running_modules().pop_back();
+  log_change(innermost());
+}
+
+void forget_running_modules() {
+  ++g_epoch;
 }
 
 // A module that runs inside of backward is one that is recomputed: it counts.
 SiteId current_site() {
   const auto node = torch::autograd::get_current_node();
-  const ModuleId running = t_running.empty() ? kNoModule : t_running.back();
+  const ModuleId running = innermost();
   if (!node && running == kNoModule) return 0;
   const uint64_t sequence = node ? node->sequence_nr() : 0;
   Found& found = t_found;

@@ -16,6 +16,8 @@ ModuleId name_module(const std::string& name);
 void enter_module(ModuleId module);
 void leave_module();
 
+void forget_running_modules();  // of all threads: they are not told any more
+
 SiteId current_site();
 std::string describe(SiteId site);
 
