@@ -103,11 +103,11 @@ class _Watch:
         self._undo.clear()
 
     def _start(self, native: Any) -> None:
-        def enter(module: torch.nn.Module, args: Any) -> None:
+        def enter(module: torch.nn.Module, *_: Any) -> None:
             if not torch.compiler.is_compiling():
                 native.enter_module(self._number(native, module))
 
-        def leave(module: torch.nn.Module, args: Any, result: Any) -> None:
+        def leave(*_: Any) -> None:
             if not torch.compiler.is_compiling():
                 native.leave_module()
 

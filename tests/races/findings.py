@@ -1,26 +1,17 @@
-"""What the detector says of every program of this folder, as plain data.
-
-As a program (``python -m tests.races.findings``) it uses the virtual clock, which a process chooses once, and writes
-its findings as JSON.
-"""
+"""What the detector says of each program of this folder, in plain data: it may come from another process."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import random
-import sys
-from typing import Any
+from dataclasses import dataclass
 
 from pamiq_storm import sim
 from tests.races.generated import Generator, Run, removable
 from tests.races.known import KNOWN
 from tests.races.observe import observe
 
-GENERATED = 200
 
-
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Verdict:
     """Of a generated program: how many races there are by the oracle, and what was reported."""
 
@@ -28,12 +19,8 @@ class Verdict:
     reported: list[str]
 
 
-def of_known() -> dict[str, dict[bool, list[dict[str, Any]]]]:
-    return {name: {edge: of_one(name, edge) for edge in (False, True)} for name in KNOWN}
-
-
-def of_one(name: str, edge: bool) -> list[dict[str, Any]]:
-    return [dataclasses.asdict(race) for race in observe(lambda: KNOWN[name].program(edge))]
+def of_known(name: str, edge: bool) -> list[sim.Race]:
+    return observe(lambda: KNOWN[name].program(edge))
 
 
 def of_generated(seed: int, broken: bool) -> Verdict:
@@ -45,15 +32,5 @@ def of_generated(seed: int, broken: bool) -> Verdict:
     return Verdict(runs[0].oracle.races, [str(race) for race in reported])
 
 
-def main() -> None:
-    sim.enable(memory="real", clock="virtual", races=True)
-    generated = {
-        kind: [dataclasses.asdict(of_generated(seed, kind == "broken")) for seed in range(GENERATED)]
-        for kind in ("correct", "broken")
-    }
-    known = {name: {str(edge): found for edge, found in both.items()} for name, both in of_known().items()}
-    json.dump({"known": known, "generated": generated}, sys.stdout)
-
-
-if __name__ == "__main__":
-    main()
+def of_all_generated(count: int, broken: bool) -> list[Verdict]:
+    return [of_generated(seed, broken) for seed in range(count)]

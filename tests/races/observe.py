@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable
 
 import torch
@@ -12,7 +11,6 @@ from pamiq_storm import sim
 
 def observe(program: Callable[[], object]) -> list[sim.Race]:
     """The races of one program, which finds an idle device and fresh memory."""
-    gc.collect()
     torch.accelerator.synchronize()
     torch.accelerator.empty_cache()
     sim.clear_races()
