@@ -62,6 +62,13 @@ void Stream::drain() {
   if (known) detector().host_learns(known);
 }
 
+void Stream::drain_implicitly() {
+  check_usable();
+  if (!running()) return;
+  wait_until_finished();
+  schedule().learn(now());
+}
+
 double Stream::slow_down(double factor) {
   std::lock_guard lock(mutex_);
   return std::exchange(slowdown_, factor);
