@@ -10,11 +10,15 @@
 
 #include "sim/autograd_threads.h"
 #include "sim/capture.h"
+#include "sim/counters.h"
 #include "sim/device.h"
 #include "sim/generator.h"
 #include "sim/lifecycle.h"
 #include "sim/schedule.h"
 #include "sim/sim.h"
+#include "sim/timing/charges.h"
+#include "sim/timing/timeline.h"
+#include "sim/timing/virtual_time.h"
 
 namespace py = pybind11;
 
@@ -58,6 +62,10 @@ py::dict stats_dict() {
   out["d2h_busy_s"] = s.d2h_busy_s;
   out["h2d_busy_s"] = s.h2d_busy_s;
   out["compute_busy_s"] = s.compute_busy_s;
+  out["flops"] = s.flops;
+  out["pageable_copies"] = s.pageable_copies;
+  out["synchronisations"] = s.synchronisations;
+  out["pinned_requests"] = s.pinned_requests;
   out["pinned_bytes"] = s.pinned_bytes;
   out["peak_pinned_bytes"] = s.peak_pinned_bytes;
   return out;
@@ -120,6 +128,65 @@ void bind_disturbances(py::module& m) {
       .def_static("given_ns", [] { return schedule().given().count(); });
 }
 
+const char* lane(Unit unit) {
+  return unit == Unit::d2h ? "d2h" : unit == Unit::h2d ? "h2d" : "compute";
+}
+
+py::list spans() {
+  py::list out;
+  for (const auto& s : timeline().spans()) {
+    out.append(py::make_tuple(lane(s.unit), s.name, s.stream, s.begin_ns, s.end_ns, s.bytes));
+  }
+  return out;
+}
+
+py::list memory_points() {
+  py::list out;
+  for (const auto& p : timeline().memory()) {
+    out.append(py::make_tuple(p.ns, p.allocated, p.reserved));
+  }
+  return out;
+}
+
+void bind_timing(py::module& m) {
+  py::class_<Profile> profile(m, "Profile");
+  profile.def(py::init<>());
+#define STORM_NUMBER(name) profile.def_readwrite(#name, &Profile::name)
+  STORM_NUMBER(memory_bytes);
+  STORM_NUMBER(half_flops);
+  STORM_NUMBER(tf32_flops);
+  STORM_NUMBER(single_flops);
+  STORM_NUMBER(double_flops);
+  STORM_NUMBER(matmul_efficiency);
+  STORM_NUMBER(convolution_efficiency);
+  STORM_NUMBER(attention_efficiency);
+  STORM_NUMBER(attention_backward_efficiency);
+  STORM_NUMBER(memory_bytes_per_s);
+  STORM_NUMBER(memory_efficiency);
+  STORM_NUMBER(kernel_floor_s);
+  STORM_NUMBER(d2h_bytes_per_s);
+  STORM_NUMBER(h2d_bytes_per_s);
+  STORM_NUMBER(pageable_bytes_per_s);
+  STORM_NUMBER(copy_latency_s);
+  STORM_NUMBER(launch_s);
+  STORM_NUMBER(api_s);
+  STORM_NUMBER(pin_s);
+  STORM_NUMBER(pin_bytes_per_s);
+  STORM_NUMBER(unpin_s);
+  STORM_NUMBER(device_malloc_s);
+  STORM_NUMBER(device_free_s);
+  STORM_NUMBER(host_memory_bytes);
+#undef STORM_NUMBER
+  m.def("set_profile", [](const Profile& p) { virtual_time().set_profile(p); });
+  m.def("now_ns", [] { return nanoseconds(now().time_since_epoch()); });
+  m.def("advance", [](double seconds) { virtual_time().host_works(seconds); });
+  m.def("charge_ranges", &charge_ranges);
+  m.def("start_timeline", [] { timeline().start(); });
+  m.def("stop_timeline", [] { timeline().stop(); });
+  m.def("spans", &spans);
+  m.def("memory_points", &memory_points);
+}
+
 }  // namespace
 
 PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
@@ -131,7 +198,10 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
       .def_readwrite("pageable_bytes_per_s", &Config::pageable_bytes_per_s)
       .def_readwrite("devices", &Config::devices)
       .def_readwrite("poison", &Config::poison)
-      .def_readwrite("synchronous", &Config::synchronous);
+      .def_readwrite("synchronous", &Config::synchronous)
+      .def_readwrite("virtual_clock", &Config::virtual_clock)
+      .def_readwrite("ghost", &Config::ghost)
+      .def_readwrite("races", &Config::races);
   const auto no_gil = py::call_guard<py::gil_scoped_release>();
   m.def("enable", &enable, no_gil);
   m.def("enabled", &enabled);
@@ -148,6 +218,7 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
       }))
       .def("end", &Scope<Capture>::end);
   bind_disturbances(m);
+  bind_timing(m);
   m.def("set_memory_pressure_callback", &set_memory_pressure_callback);
   m.def("renew_autograd_engine", &renew_autograd_engine);
   m.def("forked", [] { return phase() == Phase::forked; });

@@ -22,6 +22,17 @@ Sleepers& sleepers() {
 
 }  // namespace
 
+void raise_virtual_ns(int64_t at_least) noexcept {
+  auto& present = detail::g_virtual_ns;
+  int64_t seen = present.load(std::memory_order_relaxed);
+  while (seen < at_least && !present.compare_exchange_weak(seen, at_least)) {
+  }
+}
+
+void make_clock_virtual() noexcept {
+  detail::g_virtual = true;
+}
+
 void sleep_until(TimePoint due) {
   auto& s = sleepers();
   std::unique_lock lock(s.mutex);
@@ -29,9 +40,9 @@ void sleep_until(TimePoint due) {
 }
 
 void pause_for(Clock::duration span) {
-  const TimePoint due = now() + span;
+  const TimePoint due = Clock::now() + span;
   if (span >= kTooShortToSleep) return sleep_until(due);
-  while (now() < due) std::this_thread::yield();
+  while (Clock::now() < due) std::this_thread::yield();
 }
 
 void wake_sleepers() noexcept {

@@ -26,6 +26,10 @@ Stats stats() {
   s.d2h_busy_s = c.d2h.busy_ns * 1e-9;
   s.h2d_busy_s = c.h2d.busy_ns * 1e-9;
   s.compute_busy_s = c.compute_busy_ns * 1e-9;
+  s.flops = c.flops;
+  s.pageable_copies = c.pageable_copies;
+  s.synchronisations = c.synchronisations;
+  s.pinned_requests = c.pinned_requests;
   s.pinned_bytes = c.pinned_bytes;
   s.peak_pinned_bytes = c.peak_pinned_bytes;
   return s;
@@ -36,6 +40,10 @@ void reset_stats() {
   c.async_kernels = 0;
   c.sync_kernels = 0;
   c.compute_busy_ns = 0;
+  c.flops = 0;
+  c.pageable_copies = 0;
+  c.synchronisations = 0;
+  c.pinned_requests = 0;
   for (auto* link : {&c.d2h, &c.h2d}) {
     link->copies = 0;
     link->bytes = 0;

@@ -21,10 +21,15 @@ struct Counters {
   std::atomic<int64_t> compute_busy_ns{0};
   LinkCounters d2h;
   LinkCounters h2d;
+  std::atomic<int64_t> pageable_copies{0};
+  std::atomic<int64_t> synchronisations{0};
+  std::atomic<int64_t> pinned_requests{0};
+  std::atomic<double> flops{0};
   std::atomic<int64_t> pinned_bytes{0};
   std::atomic<int64_t> peak_pinned_bytes{0};
 
   void add_pinned(int64_t bytes) noexcept;  // negative when released
+  void add_flops(double count) noexcept { flops.fetch_add(count, std::memory_order_relaxed); }
 };
 
 Counters& counters() noexcept;

@@ -5,7 +5,9 @@
 #include <array>
 #include <deque>
 #include <memory>
+#include <vector>
 
+#include "sim/counters.h"
 #include "sim/lifecycle.h"
 #include "sim/settings.h"
 
@@ -31,7 +33,7 @@ std::deque<Device>& devices() {
 }  // namespace
 
 struct Device::Streams {
-  std::deque<Stream> all;  // a stream never moves
+  std::vector<std::unique_ptr<Stream>> all;
 };
 
 Device::Device(DeviceIndex index)
@@ -39,14 +41,16 @@ Device::Device(DeviceIndex index)
       streams_(std::make_unique<Streams>()),
       d2h_(counters().d2h),
       h2d_(counters().h2d) {
-  for (int i = 0; i < kStreamsPerDevice; ++i) streams_->all.emplace_back(index, faults_);
+  for (int i = 0; i < kStreamsPerDevice; ++i) {
+    streams_->all.push_back(make_stream_of_kind({index, i}, faults_));
+  }
 }
 
 Device::~Device() = default;
 
 Stream& Device::stream(c10::StreamId id) {
   TORCH_INTERNAL_ASSERT(id >= 0 && id < kStreamsPerDevice, "sim: no stream ", id);
-  return streams_->all[static_cast<size_t>(id)];
+  return *streams_->all[static_cast<size_t>(id)];
 }
 
 c10::StreamId Device::new_stream_id() noexcept {
@@ -55,12 +59,14 @@ c10::StreamId Device::new_stream_id() noexcept {
 
 void Device::synchronize() {
   faults_.check_alive();
-  for (auto& stream : streams_->all) stream.drain();
+  counters().synchronisations += 1;
+  for (auto& stream : streams_->all) stream->drain();
   raise_fault();
 }
 
 void Device::synchronize(c10::StreamId id) {
   faults_.check_alive();
+  counters().synchronisations += 1;
   stream(id).drain();
   raise_fault();
 }
@@ -68,12 +74,12 @@ void Device::synchronize(c10::StreamId id) {
 void Device::revive() noexcept {
   if (!faults_.lost()) return;
   if (phase() == Phase::forked) return;  // its streams stayed with the parent
-  for (auto& stream : streams_->all) stream.drain();
+  for (auto& stream : streams_->all) stream->drain();
   faults_.revive();
 }
 
 void Device::quiesce(TimePoint deadline) {
-  for (auto& stream : streams_->all) stream.quiesce(deadline);
+  for (auto& stream : streams_->all) stream->quiesce(deadline);
 }
 
 DeviceIndex device_count() noexcept {

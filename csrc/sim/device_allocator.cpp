@@ -6,12 +6,16 @@
 #include <cstdio>
 #include <cstring>
 
+#include "sim/counters.h"
 #include "sim/device.h"
 #include "sim/injection.h"
 #include "sim/lifecycle.h"
 #include "sim/memory_pressure.h"
+#include "sim/races/detector.h"
 #include "sim/segment_memory.h"
 #include "sim/settings.h"
+#include "sim/timing/timeline.h"
+#include "sim/timing/virtual_time.h"
 
 namespace storm::sim {
 namespace {
@@ -33,6 +37,10 @@ void refuse_if_injected(c10::DeviceIndex index, size_t bytes) {
   TORCH_CHECK_WITH(OutOfMemoryError, !injected(&Faults::allocation), "sim:", int{index},
                    " out of memory. Tried to allocate ", readable(bytes),
                    "; injected by pamiq_storm.sim.inject");
+}
+
+StreamName name_of(const Owner& owner) {
+  return {owner.device, owner.stream};
 }
 
 c10::DeviceIndex known(c10::DeviceIndex index) {
@@ -59,6 +67,8 @@ c10::DataPtr DeviceAllocator::allocate(size_t bytes) {
   char* data = obtain(request);
   while (data == nullptr && relieve_memory_pressure(where)) data = obtain(request);
   if (data == nullptr) raise_out_of_memory(request);
+  if (detector().on()) detector().device_block_taken(name_of(request.owner), data, request.bytes());
+  note_memory(index);
   return {data, data, &free_block, where};
 }
 
@@ -89,7 +99,9 @@ char* DeviceAllocator::from_system(const Request& request) {
   std::lock_guard lock(mutex_);
   if (limit != 0 && pool_.stats(request.owner.device).reserved() + bytes > limit) return nullptr;
   char* segment = map_segment(bytes);
-  return segment == nullptr ? nullptr : pool_.take_from(segment, request);
+  if (segment == nullptr) return nullptr;
+  virtual_time().charge_device_malloc();
+  return pool_.take_from(segment, request);
 }
 
 void DeviceAllocator::raise_out_of_memory(const Request& request) {
@@ -134,6 +146,7 @@ void DeviceAllocator::release(char* data) {
     bytes = block.bytes;
     users.swap(block.users);
   }
+  note_memory(owner.device);
   if (users.empty()) return retire(data, bytes, owner);
   Pending pending{data, bytes, owner, {}};
   for (const auto id : users) pending.uses.push_back(device(owner.device).stream(id).record());
@@ -144,7 +157,7 @@ void DeviceAllocator::release(char* data) {
 
 // The poison goes ahead of whatever uses the block next: that is of the same stream.
 void DeviceAllocator::retire(char* data, size_t bytes, const Owner& owner) {
-  if (settings().poison) {
+  if (settings().poison && !settings().ghost) {
     device(owner.device)
         .stream(owner.stream)
         .push(Task(TaskKind::housekeeping, "poison", [data, bytes] {
@@ -168,7 +181,29 @@ void DeviceAllocator::collect_finished() {
     }
     any_pending_ = !pending_.empty();
   }
-  for (const auto& p : finished) retire(p.data, p.bytes, p.owner);
+  for (const auto& p : finished) {
+    forget_uses(p);
+    retire(p.data, p.bytes, p.owner);
+  }
+}
+
+// What record_stream named is over: the block may be used again without an edge to it.
+void DeviceAllocator::forget_uses(const Pending& pending) {
+  if (!detector().on()) return;
+  std::vector<Moment> moments;
+  for (const auto& use : pending.uses) {
+    if (use->known()) moments.push_back(use->known());
+  }
+  detector().block_over(pending.data, pending.bytes, moments);
+}
+
+void DeviceAllocator::note_memory(c10::DeviceIndex index) {
+  if (!timeline().on()) return;
+  std::lock_guard lock(mutex_);
+  const auto& stats = pool_.stats(index);
+  timeline().add(MemoryPoint{nanoseconds(now().time_since_epoch()),
+                             static_cast<int64_t>(stats.allocated()),
+                             static_cast<int64_t>(stats.reserved())});
 }
 
 void DeviceAllocator::wait_for_pending(c10::DeviceIndex index) {
@@ -198,7 +233,11 @@ void DeviceAllocator::give_back_unused(c10::DeviceIndex index) {
     last_uses.push_back(device(index).stream(segment.owner.stream).record());
   }
   for (const auto& use : last_uses) use->wait();
-  for (const auto& segment : unused) unmap_segment(segment.data, segment.bytes);
+  for (const auto& segment : unused) {
+    if (detector().on()) detector().forget(segment.data, segment.bytes);
+    virtual_time().charge_device_free();
+    unmap_segment(segment.data, segment.bytes);
+  }
 }
 
 void DeviceAllocator::recordStream(const c10::DataPtr& data, c10::Stream stream) {
@@ -216,7 +255,9 @@ c10::DeleterFnPtr DeviceAllocator::raw_deleter() const {
 }
 
 void DeviceAllocator::copy_data(void* to, const void* from, size_t bytes) const {
-  current_queue().push(Task(TaskKind::kernel, "copy_data", [=] { std::memcpy(to, from, bytes); }));
+  const auto effects = Effects().reads(from, bytes).writes(to, bytes);
+  current_queue().push(Task(TaskKind::kernel, "copy_data", [=] { std::memcpy(to, from, bytes); }),
+                       effects, Work::over(effects));
 }
 
 void DeviceAllocator::emptyCache(c10::MempoolId_t) {

@@ -25,6 +25,7 @@ class Effects {
   Effects& writes(const at::Tensor& tensor, const char* argument = "");
   Effects& reads(const void* begin, size_t bytes);
   Effects& writes(const void* begin, size_t bytes);
+  void add(const Touch& touch) { touches_.push_back(touch); }
 
   const c10::SmallVectorImpl<Touch>& touches() const noexcept { return touches_; }
 

@@ -12,6 +12,7 @@ void Marker::reach() {
 }
 
 void Marker::wait() const {
+  if (due_) return raise_virtual_ns(due_->time_since_epoch().count());
   if (reached()) return;
   std::unique_lock lock(mutex_);
   changed_.wait(lock, [this] { return reached(); });
@@ -24,6 +25,7 @@ bool Marker::wait_for(Clock::duration patience) const {
 }
 
 TimePoint Marker::time() const {
+  if (due_) return *due_;
   std::lock_guard lock(mutex_);
   return time_;
 }

@@ -8,6 +8,7 @@
 #include "sim/host_args.h"
 #include "sim/host_view.h"
 #include "sim/launch.h"
+#include "sim/op_work.h"
 #include "sim/rehearsal.h"
 
 namespace storm::sim {
@@ -22,7 +23,8 @@ GeometryCache& geometry_cache() {
 at::Tensor to_device(const at::Tensor& result) {
   auto out = empty_on_device(Geometry::of(result));
   if (result.defined() && result.numel() != 0) {
-    launch("store_result", [result, target = host_view(out)] { target.copy_(result); });
+    launch("store_result", Effects().writes(out),
+           [result, target = host_view(out)] { target.copy_(result); });
   }
   return out;
 }
@@ -35,6 +37,11 @@ c10::IValue to_device(const c10::IValue& result) {
   return out;
 }
 
+// The host views of fresh results, in the same arrangement.
+c10::IValue host_views(const c10::IValue& fresh) {
+  return map_tensors(fresh, [](const at::Tensor& tensor) { return host_view(tensor); });
+}
+
 void store_result(const at::Tensor& result, const at::Tensor& target) {
   TORCH_CHECK(result.defined() == target.defined(), "a result was unexpectedly (un)defined");
   if (!result.defined()) return;
@@ -42,6 +49,23 @@ void store_result(const at::Tensor& result, const at::Tensor& target) {
               "the shape of its result depends on values: expected ", target.sizes(), ", got ",
               result.sizes());
   target.copy_(result);
+}
+
+void store_result(const c10::IValue& result, const c10::IValue& target) {
+  if (result.isTensor()) return store_result(result.toTensor(), target.toTensor());
+  const auto results = result.toTensorVector(), targets = target.toTensorVector();
+  TORCH_CHECK(results.size() == targets.size(), "the number of its results depends on values");
+  for (size_t i = 0; i < results.size(); ++i) store_result(results[i], targets[i]);
+}
+
+c10::IValue empty_on_device(const ResultGeometry& geometry, Effects& effects) {
+  std::vector<at::Tensor> tensors;
+  for (const auto& one : geometry.tensors) {
+    tensors.push_back(empty_on_device(one));
+    effects.writes(tensors.back(), "result");
+  }
+  if (geometry.is_list) return c10::List<at::Tensor>(tensors);
+  return tensors.front();
 }
 
 at::Tensor empty_on_host(const at::Tensor& like) {
@@ -61,6 +85,8 @@ class Call {
   void issue();
 
  private:
+  void issue_ghost();
+  void size_outs();
   void issue_in_place();
   void issue_into(const Geometries& geometries);
   void run_before_returning(bool needs_stream);
@@ -74,21 +100,47 @@ class Call {
   const OpPlan& plan_;
   torch::jit::Stack& stack_;
   Values args_;
+  Effects effects_;
   DeviceIndex device_ = 0;
 };
 
 void Call::issue() {
   CurrentDevice guard(device_);
+  effects_ = effects_of(plan_, args_);
   for (const int list : plan_.written_lists) {
     for (const at::Tensor& tensor : args_[static_cast<size_t>(list)].toTensorList())
       tensor.unsafeGetTensorImpl()->bump_version();
   }
+  if (settings().ghost) return issue_ghost();
   // What reads no device memory needs no stream: factories such as arange.
   if (!tensor_device(args_, plan_.is_out)) return run_before_returning(/*needs_stream=*/false);
   if (plan_.must_wait || has_unsized_out()) return run_before_returning(/*needs_stream=*/true);
   if (!plan_.fresh_returns) return issue_in_place();
   if (const auto known = result_geometries()) return issue_into(*known);
   run_before_returning(/*needs_stream=*/true);
+}
+
+// Nothing is computed: results have shapes and take time.
+void Call::issue_ghost() {
+  TORCH_CHECK_NOT_IMPLEMENTED(!plan_.depends_on_data, "sim: what ", plan_.name,
+                              " returns depends on values, and memory='ghost' has none");
+  if (has_unsized_out()) size_outs();
+  if (!plan_.fresh_returns) return issue_in_place();
+  const auto known = result_geometries();
+  TORCH_CHECK_NOT_IMPLEMENTED(known != nullptr, "sim: torch has no meta kernel for ", plan_.name,
+                              ", so memory='ghost' cannot tell the shape of its result");
+  issue_into(*known);
+}
+
+void Call::size_outs() {
+  const Values made = call_without_values(op_, args_);
+  for (size_t r = 0; r < plan_.alias_of.size(); ++r) {
+    const int argument = plan_.alias_of[r];
+    if (argument < 0 || !args_[static_cast<size_t>(argument)].isTensor()) continue;
+    const auto& out = args_[static_cast<size_t>(argument)].toTensor();
+    if (out.sizes() != made[r].toTensor().sizes()) out.resize_(made[r].toTensor().sizes());
+  }
+  effects_ = effects_of(plan_, args_);
 }
 
 bool Call::has_unsized_out() const {
@@ -103,7 +155,7 @@ std::shared_ptr<const Geometries> Call::result_geometries() const {
   auto key = GeometryCache::key_of(&plan_, args_);
   if (!key) return nullptr;
   if (auto known = geometry_cache().find(*key)) return known;
-  auto learnt = rehearse(op_, plan_, args_);
+  auto learnt = settings().ghost ? deduce(op_, plan_, args_) : rehearse(op_, plan_, args_);
   if (!learnt) return nullptr;
   auto shared = std::make_shared<const Geometries>(std::move(*learnt));
   geometry_cache().insert(std::move(*key), shared);
@@ -111,6 +163,7 @@ std::shared_ptr<const Geometries> Call::result_geometries() const {
 }
 
 Values Call::host_args() const {
+  if (settings().ghost) return {};
   HostArgs converter(plan_, device_);
   Values host;
   host.reserve(args_.size());
@@ -125,23 +178,23 @@ Values Call::host_args() const {
 }
 
 void Call::issue_in_place() {
-  launch(plan_.name.c_str(), [op = op_, host = host_args()]() mutable { op.callBoxed(&host); });
+  launch(plan_.name.c_str(), effects_, work_of(plan_, args_, effects_),
+         [op = op_, host = host_args()]() mutable { op.callBoxed(&host); });
   hand_back({});
 }
 
 void Call::issue_into(const Geometries& geometries) {
   std::vector<c10::IValue> fresh;
-  std::vector<std::pair<size_t, at::Tensor>> targets;  // index of return -> where it goes
+  std::vector<std::pair<size_t, c10::IValue>> targets;  // index of return -> where it goes
   for (size_t r = 0, g = 0; r < plan_.alias_of.size(); ++r) {
     if (plan_.alias_of[r] >= 0) continue;
-    auto tensor = empty_on_device(geometries[g++]);
-    targets.emplace_back(r, host_view(tensor));
-    fresh.emplace_back(std::move(tensor));
+    fresh.push_back(empty_on_device(geometries[g++], effects_));
+    targets.emplace_back(r, host_views(fresh.back()));
   }
-  launch(plan_.name.c_str(),
+  launch(plan_.name.c_str(), effects_, work_of(plan_, args_, effects_),
          [op = op_, host = host_args(), targets = std::move(targets)]() mutable {
            op.callBoxed(&host);
-           for (auto& [r, target] : targets) store_result(host[r].toTensor(), target);
+           for (auto& [r, target] : targets) store_result(host[r], target);
          });
   hand_back(fresh);
 }
@@ -154,7 +207,8 @@ void Call::run_before_returning(bool needs_stream) {
   }
   Values outs = host;  // callBoxed consumes its arguments
   if (needs_stream) {
-    launch_and_wait(plan_.name.c_str(), [&] { op_.callBoxed(&host); });
+    launch_and_wait(plan_.name.c_str(), effects_, work_of(plan_, args_, effects_),
+                    [&] { op_.callBoxed(&host); });
   } else {
     call_on_this_thread(op_, host);
   }
@@ -173,7 +227,8 @@ void Call::store_outs(const Values& host) {
     const auto& out = args_[i].toTensor();
     if (out.sizes() != made.sizes()) out.resize_(made.sizes());
     if (made.numel() == 0) continue;
-    launch("store_out", [made, target = host_view(out)] { target.copy_(made); });
+    launch("store_out", Effects().writes(out),
+           [made, target = host_view(out)] { target.copy_(made); });
   }
 }
 

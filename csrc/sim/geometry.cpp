@@ -73,6 +73,13 @@ Geometry Geometry::of(const at::Tensor& tensor) {
   return {true, tensor.scalar_type(), tensor.sizes().vec(), tensor.strides().vec()};
 }
 
+ResultGeometry ResultGeometry::of(const c10::IValue& result) {
+  if (result.isTensor()) return {false, {Geometry::of(result.toTensor())}};
+  ResultGeometry list{true, {}};
+  for (const auto& item : result.toListRef()) list.tensors.push_back(Geometry::of(item.toTensor()));
+  return list;
+}
+
 at::Tensor empty_on_device(const Geometry& geometry) {
   if (!geometry.defined) return {};
   return at::detail::empty_strided_generic(

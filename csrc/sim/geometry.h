@@ -24,7 +24,15 @@ struct Geometry {
   static Geometry of(const at::Tensor& tensor);
 };
 
-using Geometries = std::vector<Geometry>;
+// Of one return value: a tensor, or a list of them.
+struct ResultGeometry {
+  bool is_list = false;
+  std::vector<Geometry> tensors;
+
+  static ResultGeometry of(const c10::IValue& result);
+};
+
+using Geometries = std::vector<ResultGeometry>;  // of all fresh returns
 
 // A fresh tensor on the current device; undefined if the geometry is.
 at::Tensor empty_on_device(const Geometry& geometry);

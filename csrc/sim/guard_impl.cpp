@@ -4,9 +4,12 @@
 #include <c10/core/impl/DeviceGuardImplInterface.h>
 
 #include "sim/capture.h"
+#include "sim/counters.h"
 #include "sim/device.h"
 #include "sim/lifecycle.h"
+#include "sim/races/detector.h"
 #include "sim/schedule.h"
+#include "sim/timing/virtual_time.h"
 
 namespace storm::sim {
 namespace {
@@ -23,6 +26,11 @@ EventHandle& handle(void* event) {
 
 DeviceIndex index_of(c10::Device device) {
   return device.has_index() ? device.index() : current_device();
+}
+
+// The host knows now that all before this moment is over.
+void tell_detector(const Marker& marker) {
+  if (detector().on() && marker.known()) detector().host_learns(marker.known());
 }
 
 class GuardImpl final : public c10::impl::DeviceGuardImplInterface {
@@ -66,6 +74,7 @@ class GuardImpl final : public c10::impl::DeviceGuardImplInterface {
   bool isStreamCapturing(const c10::Stream& stream) const override { return Capture::of(stream); }
   bool queryStream(const c10::Stream& stream) const override {
     device(stream.device_index()).check_alive();
+    virtual_time().charge_call();
     return stream_of(stream).idle();
   }
   void synchronizeStream(const c10::Stream& stream) const override {
@@ -81,23 +90,31 @@ class GuardImpl final : public c10::impl::DeviceGuardImplInterface {
   void record(void** event, const c10::Stream& stream, const DeviceIndex,
               const c10::EventFlag) const override {
     device(stream.device_index()).check_alive();
+    virtual_time().charge_call();
     if (*event == nullptr) *event = new EventHandle;
     handle(*event) = {stream_of(stream).record(), stream.device_index()};
   }
   void block(void* event, const c10::Stream& stream) const override {
     device(stream.device_index()).check_alive();
+    virtual_time().charge_call();
     if (event != nullptr) stream_of(stream).wait_for(handle(event).last);
   }
   bool queryEvent(void* event) const override {
     if (event == nullptr || !running()) return true;
     device(handle(event).device).check_alive();
-    return schedule().reveals(*handle(event).last);
+    virtual_time().charge_call();
+    const Marker& marker = *handle(event).last;
+    if (!schedule().reveals(marker)) return false;
+    tell_detector(marker);
+    return true;
   }
   void synchronizeEvent(void* event) const override {
     if (event == nullptr || !running()) return;
     device(handle(event).device).check_alive();
     const MarkerRef marker = handle(event).last;  // a re-record must not prolong this wait
+    counters().synchronisations += 1;
     marker->wait();
+    tell_detector(*marker);
     schedule().learn(marker->time());
     device(handle(event).device).raise_fault();
   }

@@ -8,6 +8,15 @@
 
 namespace storm::sim {
 
+// How much an operation computes and how much memory it moves; see op_work.h.
+enum class CostRule {
+  everything_once,  // reads its inputs and writes its outputs
+  product,          // of the first two matrices
+  added_product,    // of the second and third argument, added to the first
+  gathered,         // reads only what it picks: as much as it writes
+  two_passes,       // reads and writes everything twice
+};
+
 struct OpPlan {
   explicit OpPlan(const c10::OperatorHandle& op);
 
@@ -18,11 +27,15 @@ struct OpPlan {
   std::string refusal;             // empty if the operation can work
   std::vector<int> alias_of;       // per return: the argument handed back, or -1 for a fresh value
   std::vector<char> is_out;        // per argument
+  std::vector<char> is_written;    // per argument; outputs too
+  std::vector<char> list_return;   // per return: a list of tensors
   std::vector<int> written_lists;  // arguments whose tensors' versions the kernel itself moves
   std::vector<std::string> argument_names;
   bool any_out = false;
-  bool fresh_returns = false;       // at least one return is not an argument
-  bool must_wait = false;           // the host needs the result's values or shapes
+  bool fresh_returns = false;    // at least one return is not an argument
+  bool must_wait = false;        // the host needs the result's values or shapes
+  bool depends_on_data = false;  // what it returns, or its shape, does by nature
+  CostRule cost = CostRule::everything_once;
   int generator = -1;               // the argument that is one
   bool seeded = false;              // draws random numbers
   bool takes_host_indices = false;  // CPU tensors of any size are welcome, as on CUDA

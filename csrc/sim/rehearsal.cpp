@@ -5,6 +5,8 @@
 #include <ATen/core/LegacyTypeDispatch.h>
 #include <c10/core/impl/LocalDispatchKeySet.h>
 
+#include "sim/host_view.h"
+
 namespace storm::sim {
 namespace {
 
@@ -33,6 +35,44 @@ void call_on_this_thread(const c10::OperatorHandle& op, Values& host) {
   op.callBoxed(&host);
 }
 
+namespace {
+
+at::Tensor meta_like(const at::Tensor& tensor) {
+  if (!on_device(tensor)) return tensor;
+  auto meta =
+      at::detail::empty_strided_meta(tensor.sizes(), tensor.strides(), tensor.scalar_type());
+  if (tensor.unsafeGetTensorImpl()->is_wrapped_number()) {
+    meta.unsafeGetTensorImpl()->set_wrapped_number(true);
+  }
+  return meta;
+}
+
+}  // namespace
+
+Values call_without_values(const c10::OperatorHandle& op, const Values& args) {
+  Values results;
+  for (const auto& arg : args) {
+    results.push_back(arg.isDevice() ? c10::Device(c10::kMeta) : map_tensors(arg, meta_like));
+  }
+  call_on_this_thread(op, results);
+  return results;
+}
+
+std::optional<Geometries> deduce(const c10::OperatorHandle& op, const OpPlan& plan,
+                                 const Values& args) {
+  Values results;
+  try {
+    results = call_without_values(op, args);
+  } catch (const c10::NotImplementedError&) {
+    return std::nullopt;
+  }
+  Geometries geometries;
+  for (size_t r = 0; r < plan.alias_of.size(); ++r) {
+    if (plan.alias_of[r] < 0) geometries.push_back(ResultGeometry::of(results[r]));
+  }
+  return geometries;
+}
+
 std::optional<Geometries> rehearse(const c10::OperatorHandle& op, const OpPlan& plan,
                                    const Values& args) {
   Values results;
@@ -47,7 +87,7 @@ std::optional<Geometries> rehearse(const c10::OperatorHandle& op, const OpPlan& 
   }
   Geometries geometries;
   for (size_t r = 0; r < plan.alias_of.size(); ++r) {
-    if (plan.alias_of[r] < 0) geometries.push_back(Geometry::of(results[r].toTensor()));
+    if (plan.alias_of[r] < 0) geometries.push_back(ResultGeometry::of(results[r]));
   }
   return geometries;
 }

@@ -18,4 +18,12 @@ void call_on_this_thread(const c10::OperatorHandle& op, Values& host);
 std::optional<Geometries> rehearse(const c10::OperatorHandle& op, const OpPlan& plan,
                                    const Values& args);
 
+// The same without any memory: asks torch's meta kernels. None if the operation has none; raises
+// what is wrong with the arguments.
+std::optional<Geometries> deduce(const c10::OperatorHandle& op, const OpPlan& plan,
+                                 const Values& args);
+
+// The results of the meta kernel.
+Values call_without_values(const c10::OperatorHandle& op, const Values& args);
+
 }  // namespace storm::sim

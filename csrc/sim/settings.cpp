@@ -18,6 +18,11 @@ void check(const Config& config) {
                     "sim: memory must be positive, or 0 for unlimited; got ", config.memory_bytes);
   TORCH_CHECK_VALUE(config.devices >= 1 && config.devices <= kMaxDevices,
                     "sim: devices must be between 1 and ", kMaxDevices, "; got ", config.devices);
+  TORCH_CHECK_VALUE(
+      config.virtual_clock || !config.ghost,
+      "sim: ghost memory needs clock='virtual': nothing is computed that could take time");
+  TORCH_CHECK_VALUE(!config.virtual_clock || config.devices == 1,
+                    "sim: clock='virtual' has one device; got ", config.devices);
   check_rate("d2h", config.d2h_bytes_per_s);
   check_rate("h2d", config.h2d_bytes_per_s);
   check_rate("pageable", config.pageable_bytes_per_s);
@@ -38,6 +43,9 @@ void Settings::store(const Config& config) {
   devices = config.devices;
   poison = config.poison;
   synchronous = config.synchronous;
+  virtual_clock = config.virtual_clock;
+  ghost = config.ghost;
+  races = config.races;
 }
 
 Config Settings::load() const {
@@ -49,6 +57,9 @@ Config Settings::load() const {
   config.devices = devices;
   config.poison = poison;
   config.synchronous = synchronous;
+  config.virtual_clock = virtual_clock;
+  config.ghost = ghost;
+  config.races = races;
   return config;
 }
 

@@ -16,6 +16,9 @@ struct Settings {
   std::atomic<int> devices{1};
   std::atomic<bool> poison;
   std::atomic<bool> synchronous;
+  std::atomic<bool> virtual_clock;
+  std::atomic<bool> ghost;
+  std::atomic<bool> races;
 
   Settings();
   void store(const Config& config);

@@ -12,8 +12,10 @@
 #include "sim/device.h"
 #include "sim/hooks.h"
 #include "sim/lifecycle.h"
+#include "sim/races/detector.h"
 #include "sim/schedule.h"
 #include "sim/settings.h"
+#include "sim/timing/virtual_time.h"
 
 namespace storm::sim {
 namespace {
@@ -37,6 +39,7 @@ void enable(const Config& config) {
     std::lock_guard lock(mutex);
     if (!g_enabled) {
       settings().store(config);
+      if (config.virtual_clock) virtual_time().turn_on();
       register_backend();
       g_enabled = true;
     }
@@ -55,7 +58,12 @@ void configure(const Config& config) {
                     "sim: the first enable() fixed the number of "
                     "devices to ",
                     int{device_count()}, "; it cannot become ", config.devices);
+  TORCH_CHECK_VALUE(config.virtual_clock == settings().virtual_clock,
+                    "sim: the first enable() fixed the clock; it cannot change");
+  TORCH_CHECK_VALUE(config.ghost == settings().ghost,
+                    "sim: the first enable() fixed whether memory has contents; it cannot change");
   settings().store(config);
+  if (config.races != detector().on()) detector().turn(config.races);
 }
 
 Config current_config() {
@@ -63,7 +71,7 @@ Config current_config() {
 }
 
 void enqueue(const c10::Stream& stream, std::function<void()> fn) {
-  stream_of(stream).push(Task(TaskKind::kernel, "enqueue", std::move(fn)));
+  stream_of(stream).push(Task(TaskKind::kernel, "enqueue", std::move(fn)), {}, {});
 }
 
 Stall::Stall(const c10::Stream& stream, double factor) : stream_(stream), previous_(1) {
@@ -87,7 +95,7 @@ Fuzz::~Fuzz() {
 void shutdown() noexcept {
   if (!running()) return;
   begin_halt();
-  const auto deadline = now() + kPatience;
+  const auto deadline = Clock::now() + kPatience;
   for (DeviceIndex i = 0; i < device_count(); ++i) device(i).quiesce(deadline);
 }
 

@@ -24,6 +24,9 @@ struct Config {
   int devices = 1;                            // fixed by the first enable()
   bool poison = true;                         // overwrite freed device memory, in stream order
   bool synchronous = false;                   // wait for every kernel (to find the one that fails)
+  bool virtual_clock = false;                 // fixed by the first enable()
+  bool ghost = false;                         // memory without contents; needs the virtual clock
+  bool races = false;                         // look for accesses that nothing orders
 };
 
 struct Stats {
@@ -36,6 +39,10 @@ struct Stats {
   double d2h_busy_s = 0;
   double h2d_busy_s = 0;
   double compute_busy_s = 0;
+  double flops = 0;              // by the virtual clock's count
+  int64_t pageable_copies = 0;   // over the link, of all copies
+  int64_t synchronisations = 0;  // the host waited for a stream, an event or the device
+  int64_t pinned_requests = 0;   // that the cache of pinned memory could not serve
   int64_t pinned_bytes = 0;
   int64_t peak_pinned_bytes = 0;
 };

@@ -1,92 +1,54 @@
 #include "sim/stream.h"
 
-#include <ATen/core/LegacyTypeDispatch.h>
 #include <c10/util/Exception.h>
 
-#include <chrono>
 #include <exception>
-#include <thread>
 #include <utility>
 
-#include "sim/counters.h"
 #include "sim/injection.h"
 #include "sim/lifecycle.h"
-#include "sim/worker_thread.h"
+#include "sim/thread_stream.h"
+#include "sim/timing/virtual_stream.h"
 
 namespace storm::sim {
-namespace {
 
-[[noreturn]] void park_forever() {
-  for (;;) std::this_thread::sleep_for(std::chrono::hours(1));
-}
-
-// A thread that waits when the process ends must not come back into an interpreter being torn down.
-void park_if_halting(std::unique_lock<std::mutex>& lock) {
-  if (running()) return;
-  lock.unlock();
-  park_forever();
-}
-
-constexpr auto kLook = std::chrono::milliseconds(100);  // how often waiters look for the end
-
-}  // namespace
-
-void Stream::push(Task task) {
+void Stream::push(Task task, const Effects& effects, const Work& work) {
   check_usable();
   if (!running()) return;
-  if (task.works()) faults_.check_alive();
   const bool works = task.works();
+  if (works) faults_.check_alive();
   if (task.kind() == TaskKind::kernel) task.pace().fails = injected(&Faults::task);
-  bool wake = false;
-  {
-    std::unique_lock lock(mutex_);
-    if (!started_) start_thread();
-    while (queue_.size() >= kMaxQueued) {
-      ++waiters_;
-      progress_.wait_for(lock, kLook);
-      --waiters_;
-      park_if_halting(lock);
-    }
-    if (works) {
-      task.pace().delay = schedule().next_delay(device_, fuzz_);
-      task.pace().slowdown = slowdown_;
-    }
-    queue_.push_back(std::move(task));
-    ++pushed_;
-    wake = sleeping_;
-  }
-  if (wake) work_.notify_one();
+  if (works && detector().on()) detector().issued(name_, task.name(), effects);
+  accept(std::move(task), work);
   if (works && injected(&Faults::lose_device)) faults_.lose();
 }
 
 MarkerRef Stream::record() {
-  auto marker = std::make_shared<Marker>();
-  push(Task::record(marker));
-  return marker;
+  check_usable();
+  return accept_record(detector().on() ? detector().moment_of(name_) : nullptr);
 }
 
-bool Stream::idle() const {
+void Stream::wait_for(const MarkerRef& marker) {
+  if (detector().on() && marker->known()) detector().stream_waits(name_, marker->known());
+  push(Task::wait(marker));
+}
+
+bool Stream::idle() {
   if (!running()) return true;
-  {
-    std::lock_guard lock(mutex_);
-    if (finished_ < pushed_) return false;
-  }
+  const Moment known = detector().on() ? detector().moment_of(name_) : nullptr;
+  if (!finished()) return false;
   schedule().learn(now());
+  if (known) detector().host_learns(known);
   return true;
 }
 
 void Stream::drain() {
   check_usable();
   if (!running()) return;
-  std::unique_lock lock(mutex_);
-  const uint64_t target = pushed_;
-  ++waiters_;
-  while (finished_ < target) {
-    progress_.wait_for(lock, kLook);
-    park_if_halting(lock);
-  }
-  --waiters_;
+  const Moment known = detector().on() ? detector().moment_of(name_) : nullptr;
+  wait_until_finished();
   schedule().learn(now());
+  if (known) detector().host_learns(known);
 }
 
 double Stream::slow_down(double factor) {
@@ -94,92 +56,26 @@ double Stream::slow_down(double factor) {
   return std::exchange(slowdown_, factor);
 }
 
-void Stream::quiesce(TimePoint deadline) {
-  std::unique_lock lock(mutex_);
-  ++waiters_;
-  progress_.wait_until(lock, deadline, [this] { return !executing_; });
-  --waiters_;
+void Stream::set_pace(Task& task) {
+  if (!task.works()) return;
+  task.pace().delay = schedule().next_delay(name_.device, fuzz_);
+  task.pace().slowdown = slowdown_;
 }
 
-void Stream::start_thread() {
-  std::thread([this] { run_thread(); }).detach();  // joined never: see quiesce()
-  started_ = true;
-}
-
-void Stream::run_thread() {
-  prepare_worker_thread();
-  at::AutoDispatchBelowADInplaceOrView no_autograd;
-  for (;;) execute(next_task());
-}
-
-Task Stream::next_task() {
-  std::unique_lock lock(mutex_);
-  sleeping_ = true;
-  work_.wait(lock, [this] { return !queue_.empty(); });
-  sleeping_ = false;
-  Task task = std::move(queue_.front());
-  queue_.pop_front();
-  park_if_halting(lock);
-  executing_ = task.kind() != TaskKind::wait;
-  return task;
-}
-
-void Stream::execute(Task task) {
-  switch (task.kind()) {
-    case TaskKind::record:
-      break;  // reached when it counts as finished, see below
-    case TaskKind::wait:
-      wait_on(*task.marker());
-      break;
-    case TaskKind::housekeeping:
-      task.run();
-      break;
-    default:
-      if (!faults_.lost()) work(task);
-  }
-  const MarkerRef reached = task.kind() == TaskKind::record ? task.marker() : nullptr;
-  task = Task();  // releases what the closure holds before anyone sees it finished
-  finish_task(reached);
-}
-
-void Stream::work(Task& task) {
-  const Pace pace = task.pace();
-  if (pace.delay.count() > 0) pause_for(pace.delay);
-  const auto begin = now();
+void Stream::run(Task& task) {
   try {
-    TORCH_CHECK(!pace.fails, "injected by pamiq_storm.sim.inject");
+    TORCH_CHECK(!task.pace().fails, "injected by pamiq_storm.sim.inject");
     task.run();
   } catch (const c10::Error& error) {
     faults_.report(task.name(), error.what_without_backtrace());
   } catch (const std::exception& error) {
     faults_.report(task.name(), error.what());
   }
-  auto end = now();
-  if (pace.slowdown > 1) {
-    const std::chrono::duration<double> rest = (pace.slowdown - 1) * (end - begin);
-    pause_for(std::chrono::duration_cast<Clock::duration>(rest));
-    end = now();
-  }
-  if (task.kind() == TaskKind::kernel) counters().compute_busy_ns += nanoseconds(end - begin);
 }
 
-void Stream::wait_on(const Marker& marker) {
-  while (!marker.wait_for(kLook)) {
-    if (faults_.lost()) return;  // nobody may ever come to release this stream
-  }
-}
-
-// One step for whoever looks: the event is reached, and the stream idle if it was its last task.
-void Stream::finish_task(const MarkerRef& reached) {
-  bool wake = false;
-  {
-    std::lock_guard lock(mutex_);
-    if (reached) reached->reach();
-    ++finished_;
-    executing_ = false;
-    wake = waiters_ > 0;
-  }
-  if (wake) progress_.notify_all();
+std::unique_ptr<Stream> make_stream_of_kind(StreamName name, FaultSlot& faults) {
+  if (clock_is_virtual()) return std::make_unique<VirtualStream>(name, faults);
+  return std::make_unique<ThreadStream>(name, faults);
 }
 
 }  // namespace storm::sim

@@ -1,34 +1,41 @@
-// A stream: a queue of tasks and the thread that runs them one after the other.
+// A stream, seen from the host: work is pushed, events order it. Two kinds of time, two kinds of
+// streams: thread_stream.h runs tasks behind the host's back, timing/virtual_stream.h at once.
 #pragma once
 
-#include <condition_variable>
 #include <cstdint>
-#include <deque>
+#include <memory>
 #include <mutex>
 
 #include "sim/clock.h"
+#include "sim/effects.h"
 #include "sim/fault.h"
+#include "sim/races/detector.h"
 #include "sim/schedule.h"
 #include "sim/task.h"
+#include "sim/timing/work.h"
 
 namespace storm::sim {
 
 class Stream {
  public:
-  Stream(int device, FaultSlot& faults) : device_(device), faults_(faults) {}
+  Stream(StreamName name, FaultSlot& faults) : name_(name), faults_(faults) {}
   Stream(const Stream&) = delete;
   Stream& operator=(const Stream&) = delete;
+  virtual ~Stream() = default;
 
-  // Does not synchronise, but blocks while kMaxQueued tasks wait, as a driver's launch queue does.
+  // Does not synchronise, but may block while too many tasks wait, as a driver's launch queue does.
   // Raises for a kernel or a copy if the device is lost; what frees memory passes.
-  void push(Task task);
+  void push(Task task, const Effects& effects, const Work& work);
+
+  // The same for what only keeps order or frees memory.
+  void push(Task task) { push(std::move(task), {}, {.empty = true}); }
 
   // A marker reached when everything pushed so far is done, or dropped by a lost device.
   MarkerRef record();
-  void wait_for(MarkerRef marker) { push(Task::wait(std::move(marker))); }
+  void wait_for(const MarkerRef& marker);
 
   // False as long as the last task has not returned.
-  bool idle() const;
+  bool idle();
 
   // Blocks until all that was pushed before the call is done.
   void drain();
@@ -37,33 +44,29 @@ class Stream {
   double slow_down(double factor);
 
   // Blocks, at most until `deadline`, while a task runs. For the end of the process.
-  void quiesce(TimePoint deadline);
+  virtual void quiesce(TimePoint deadline) = 0;
+
+ protected:
+  virtual void accept(Task task, const Work& work) = 0;
+  virtual MarkerRef accept_record(Moment known) = 0;
+  virtual bool finished() = 0;
+  virtual void wait_until_finished() = 0;
+
+  // Decided when a task is issued, never when it runs. With mutex_ held.
+  void set_pace(Task& task);
+
+  // Runs a kernel or a copy; its errors are kept by the device.
+  void run(Task& task);
+
+  const StreamName name_;
+  FaultSlot& faults_;
+  mutable std::mutex mutex_;  // guards all that follows, and what derived classes say
 
  private:
-  static constexpr size_t kMaxQueued = 1024;
-
-  void start_thread();
-  void run_thread();
-  Task next_task();
-  void execute(Task task);
-  void work(Task& task);
-  void wait_on(const Marker& marker);
-  void finish_task(const MarkerRef& reached);
-
-  const int device_;
-  FaultSlot& faults_;
-  mutable std::mutex mutex_;          // guards all that follows
-  std::condition_variable work_;      // queue_ has grown
-  std::condition_variable progress_;  // finished_ or executing_ has changed, or queue_ has shrunk
-  std::deque<Task> queue_;
-  uint64_t pushed_ = 0;
-  uint64_t finished_ = 0;
   double slowdown_ = 1;
   FuzzPosition fuzz_;
-  int waiters_ = 0;  // threads waiting for progress_
-  bool started_ = false;
-  bool sleeping_ = false;   // the thread waits for work_
-  bool executing_ = false;  // inside a task that computes or copies
 };
+
+std::unique_ptr<Stream> make_stream_of_kind(StreamName name, FaultSlot& faults);
 
 }  // namespace storm::sim

@@ -24,7 +24,9 @@ def slow_link(device: str) -> Iterator[None]:
     """Copies that take far longer than the computation around them."""
     if device != "sim":
         pytest.skip("only the simulator's link has a speed that can be set")
-    before = pamiq_storm.sim._native.current_config()
+    from pamiq_storm.sim.native import enabled
+
+    before = enabled().current_config()
     pamiq_storm.sim.configure(d2h="100MB/s", h2d="200MB/s")
     yield
     torch.accelerator.synchronize()

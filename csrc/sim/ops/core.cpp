@@ -119,24 +119,35 @@ Tensor copy_from_and_resize(const Tensor& self, const Tensor& dst) {
   return dst;
 }
 
+// Ghost memory has no values: the host goes on with one that a program most likely goes on with,
+// too.
+at::Scalar stand_in_for_value(c10::ScalarType dtype) {
+  if (dtype == at::kBool) return false;
+  return at::isIntegralType(dtype, /*includeBool=*/false) ? at::Scalar(int64_t{1})
+                                                          : at::Scalar(1.0);
+}
+
 at::Scalar local_scalar_dense(const Tensor& self) {
   CurrentDevice guard(self.device().index());
-  at::Scalar value;
-  launch_and_wait("aten::_local_scalar_dense", [&value, view = host_view(self)] {
-    value = at::native::_local_scalar_dense_cpu(view);
-  });
+  at::Scalar value = stand_in_for_value(self.scalar_type());
+  Effects effects;
+  effects.reads(self, "self");
+  launch_and_wait(
+      "aten::_local_scalar_dense", effects, Work::link(/*d2h=*/true, 8, /*pinned=*/true),
+      [&value, view = host_view(self)] { value = at::native::_local_scalar_dense_cpu(view); });
   return value;
 }
 
 Tensor& fill_scalar(Tensor& self, const at::Scalar& value) {
   CurrentDevice guard(self.device().index());
-  launch("aten::fill_.Scalar", [value, view = host_view(self)] { view.fill_(value); });
+  launch("aten::fill_.Scalar", Effects().writes(self, "self"),
+         [value, view = host_view(self)] { view.fill_(value); });
   return self;
 }
 
 Tensor& zero_(Tensor& self) {
   CurrentDevice guard(self.device().index());
-  launch("aten::zero_", [view = host_view(self)] { view.zero_(); });
+  launch("aten::zero_", Effects().writes(self, "self"), [view = host_view(self)] { view.zero_(); });
   return self;
 }
 

@@ -19,7 +19,9 @@ std::tuple<Tensor, Tensor> native_dropout(const Tensor& input, double p,
   auto out = at::empty_like(input);
   auto mask = at::empty_like(input, input.options().dtype(at::kBool));
   if (!train.value_or(true)) p = 0;
-  launch("aten::native_dropout",
+  Effects effects;
+  effects.reads(input, "input").writes(out, "output").writes(mask, "mask");
+  launch("aten::native_dropout", effects,
          [input = host_view(input), out = host_view(out), mask = host_view(mask),
           generator = kernel_generator({}), p]() mutable {
            mask.bernoulli_(1 - p, generator);

@@ -33,7 +33,9 @@ std::tuple<Tensor, Tensor> rms_norm(const Tensor& input, at::IntArrayRef shape,
   auto out = at::empty_like(input, at::MemoryFormat::Contiguous);
   auto rstd = at::empty(row_sizes(input, shape.size()),
                         input.options().dtype(at::toOpMathType(input.scalar_type())));
-  launch("aten::_fused_rms_norm",
+  Effects effects;
+  effects.reads(input, "input").reads(weight, "weight").writes(out, "output").writes(rstd, "rstd");
+  launch("aten::_fused_rms_norm", effects,
          [input = host_view(input), weight = host_view(weight), out = host_view(out),
           rstd = host_view(rstd), shape = shape.vec(), eps] {
            auto [o, r] = at::_fused_rms_norm(input, shape, weight, eps);
@@ -52,7 +54,14 @@ std::tuple<Tensor, Tensor> rms_norm_backward(const Tensor& grad_out, const Tenso
   Tensor grad_input, grad_weight;
   if (wanted[0]) grad_input = at::empty_like(input, at::MemoryFormat::Contiguous);
   if (wanted[1] && weight && weight->defined()) grad_weight = at::empty_like(*weight);
-  launch("aten::_fused_rms_norm_backward",
+  Effects effects;
+  effects.reads(grad_out, "grad_out").reads(input, "input").reads(rstd, "rstd");
+  effects.reads(weight, "weight")
+      .writes(grad_input, "grad_input")
+      .writes(grad_weight, "grad_weight");
+  Work work = Work::over(effects);
+  if (grad_weight.defined()) work.bytes += bytes_of(grad_out) + bytes_of(input);  // a second pass
+  launch("aten::_fused_rms_norm_backward", effects, work,
          [grad_out = host_view(grad_out), input = host_view(input), rstd = host_view(rstd),
           weight = host_view(weight), gi = host_view(grad_input), gw = host_view(grad_weight),
           shape = shape.vec()] {

@@ -34,7 +34,14 @@ std::tuple<Tensor, Tensor, Tensor> lstm_cell(const Tensor& input_gates, const Te
                                              const OptionalTensor& hidden_bias) {
   CurrentDevice guard(cx.device().index());
   auto hy = at::empty_like(cx), cy = at::empty_like(cx), workspace = at::empty_like(input_gates);
-  launch("aten::_thnn_fused_lstm_cell",
+  Effects effects;
+  effects.reads(input_gates)
+      .reads(hidden_gates)
+      .reads(cx, "cx")
+      .reads(input_bias)
+      .reads(hidden_bias);
+  effects.writes(hy, "hy").writes(cy, "cy").writes(workspace, "workspace");
+  launch("aten::_thnn_fused_lstm_cell", effects,
          [ig = host_view(input_gates), hg = host_view(hidden_gates), cx = host_view(cx),
           ib = host_view(input_bias), hb = host_view(hidden_bias), hy = host_view(hy),
           cy = host_view(cy), workspace = host_view(workspace)] {
@@ -57,7 +64,10 @@ std::tuple<Tensor, Tensor, Tensor> lstm_cell_backward(const OptionalTensor& grad
   auto grad_gates = at::empty_like(workspace), grad_cx = at::empty_like(cx);
   Tensor grad_bias;
   if (has_bias) grad_bias = at::empty({workspace.size(1)}, workspace.options());
-  launch("aten::_thnn_fused_lstm_cell_backward_impl",
+  Effects effects;
+  effects.reads(grad_hy, "grad_hy").reads(grad_cy, "grad_cy").reads(cx, "cx").reads(cy, "cy");
+  effects.reads(workspace, "workspace").writes(grad_gates).writes(grad_cx).writes(grad_bias);
+  launch("aten::_thnn_fused_lstm_cell_backward_impl", effects,
          [ghy = host_view(grad_hy), gcy = host_view(grad_cy), cx = host_view(cx),
           cy = host_view(cy), workspace = host_view(workspace), gg = host_view(grad_gates),
           gcx = host_view(grad_cx), gb = host_view(grad_bias)] {
@@ -85,7 +95,14 @@ std::tuple<Tensor, Tensor> gru_cell(const Tensor& input_gates, const Tensor& hid
   CurrentDevice guard(hx.device().index());
   auto hy = at::empty_like(hx);
   auto workspace = at::empty({hx.size(0), hx.size(1) * 5}, hx.options());
-  launch("aten::_thnn_fused_gru_cell",
+  Effects effects;
+  effects.reads(input_gates)
+      .reads(hidden_gates)
+      .reads(hx, "hx")
+      .reads(input_bias)
+      .reads(hidden_bias);
+  effects.writes(hy, "hy").writes(workspace, "workspace");
+  launch("aten::_thnn_fused_gru_cell", effects,
          [ig = host_view(input_gates), hg = host_view(hidden_gates), hx = host_view(hx),
           ib = host_view(input_bias), hb = host_view(hidden_bias), hy = host_view(hy),
           workspace = host_view(workspace)] {
@@ -110,7 +127,10 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> gru_cell_backward(const Tenso
     bias_in = at::empty({gates}, workspace.options());
     bias_hid = at::empty({gates}, workspace.options());
   }
-  launch("aten::_thnn_fused_gru_cell_backward",
+  Effects effects;
+  effects.reads(grad_hy, "grad_hy").reads(workspace, "workspace").writes(grad_in).writes(grad_hid);
+  effects.writes(grad_hx).writes(bias_in).writes(bias_hid);
+  launch("aten::_thnn_fused_gru_cell_backward", effects,
          [grad = host_view(grad_hy), workspace = host_view(workspace), gi = host_view(grad_in),
           gh = host_view(grad_hid), ghx = host_view(grad_hx), bi = host_view(bias_in),
           bh = host_view(bias_hid)] {

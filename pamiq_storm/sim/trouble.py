@@ -1,64 +1,14 @@
-"""The simulated accelerator: a device named ``sim`` made of threads and host memory.
+"""Trouble on purpose: streams that stop or lag, calls that fail, schedules that shake."""
 
-It behaves like a GPU where offloading is concerned: streams run asynchronously, events order them,
-each direction of the link has a bandwidth, pinned memory matters, device memory is limited and
-freed memory is overwritten. Kernels compute real numbers with torch's CPU kernels.
-
-Each stream's thread computes with one intra-op thread, whatever ``torch.set_num_threads`` says:
-that setting belongs to the host's threads. The figures it gives are simulated ones.
-
-Loading it makes ``sim`` torch's accelerator for the whole process, so it happens in `enable` only,
-never by importing `pamiq_storm`. It reads no environment variable.
-"""
-
-import atexit
 import contextlib
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from pamiq_storm._sim_module import device_module
-from pamiq_storm._sim_settings import Size, fill, parse, seconds
-
-__all__ = [
-    "FaultCounts",
-    "Fuzz",
-    "SimStats",
-    "capture",
-    "configure",
-    "enable",
-    "fuzz",
-    "hold",
-    "inject",
-    "is_enabled",
-    "reset_stats",
-    "stall",
-    "stats",
-]
-
-
-@dataclass(frozen=True)
-class SimStats:
-    """What the simulated machine did since `enable` or `reset_stats`, over all devices.
-
-    Bytes are those that crossed the link; seconds are wall-clock time in which a copy engine or a
-    stream was busy (the streams' added up).
-    """
-
-    async_kernels: int
-    sync_kernels: int
-    d2h_copies: int
-    h2d_copies: int
-    d2h_bytes: int
-    h2d_bytes: int
-    d2h_busy_s: float
-    h2d_busy_s: float
-    compute_busy_s: float
-    pinned_bytes: int
-    peak_pinned_bytes: int
+from pamiq_storm.sim.native import enabled
+from pamiq_storm.sim.settings import seconds
 
 
 class FaultCounts:
@@ -107,108 +57,10 @@ class Fuzz:
     @property
     def delay_s(self) -> float:
         """The sum of the delays so far: with the same seed, the same work gets the same ones."""
-        return _enabled().Fuzz.given_ns() / 1e9
+        return enabled().Fuzz.given_ns() / 1e9
 
     def __repr__(self) -> str:
         return f"pamiq_storm.sim.fuzz(seed={self.seed}, max_delay={self.max_delay!r})"
-
-
-_native: Any = None  # pamiq_storm._sim once enabled
-
-
-def enable(
-    memory: Size = "512MiB",
-    d2h: Size = "2GB/s",
-    h2d: Size = "2GB/s",
-    pageable: Size = None,
-    devices: int = 1,
-    poison: bool = True,
-    synchronous: bool = False,
-) -> None:
-    """Make ``sim`` a device of this process and torch's accelerator.
-
-    Calling it again changes the settings and keeps all allocations.
-
-    Args:
-        memory: limit per device, in bytes or like ``"512MiB"``; None means unlimited.
-        d2h: bandwidth from device to host in bytes per second, or like ``"2GB/s"``; None means as
-            fast as memory is copied.
-        h2d: the same from host to device.
-        pageable: bandwidth of copies from and to memory that is not pinned; None means the link's.
-        devices: number of devices, fixed by the first call.
-        poison: overwrite freed device memory with 0xFF, when its stream gets there.
-        synchronous: wait for each kernel, to see which one fails.
-
-    Raises:
-        ValueError: a setting makes no sense, or `devices` differs from the first call's.
-        RuntimeError: another PrivateUse1 backend is already registered.
-    """
-    global _native
-    config = parse(memory, d2h, h2d, pageable, devices, poison, synchronous)
-    from pamiq_storm import _C, _sim
-
-    first = not _sim.enabled()
-    _sim.enable(fill(_sim.Config(), config))
-    if not first:
-        return
-    _native = _sim
-    _sim.set_memory_pressure_callback(_C.memory_pressure_callback())
-    # torch's Python side has the name to learn too: it patches repr and the profiler.
-    torch.utils.rename_privateuse1_backend("sim")  # pyright: ignore[reportPrivateImportUsage]
-    torch._register_device_module("sim", device_module(_sim))
-    torch.utils.generate_methods_for_privateuse1_backend(  # pyright: ignore[reportPrivateImportUsage]
-        for_tensor=True, for_module=True, for_packed_sequence=True, for_storage=True
-    )
-    atexit.register(_sim.shutdown)
-    os.register_at_fork(after_in_child=_sim.renew_autograd_engine)
-
-
-def configure(**settings: Any) -> None:
-    """Change some of `enable`'s settings, by name; the others stay.
-
-    Raises:
-        RuntimeError: the simulator is not enabled.
-        ValueError: a setting is unknown or makes no sense.
-    """
-    native = _enabled()
-    names = ("memory", "d2h", "h2d", "pageable", "devices", "poison", "synchronous")
-    unknown = sorted(set(settings) - set(names))
-    if unknown:
-        raise ValueError(f"unknown settings of the simulator: {', '.join(unknown)}")
-    present = native.current_config()
-    merged = {
-        "memory": present.memory_bytes or None,
-        "d2h": present.d2h_bytes_per_s or None,
-        "h2d": present.h2d_bytes_per_s or None,
-        "pageable": present.pageable_bytes_per_s or None,
-        "devices": present.devices,
-        "poison": present.poison,
-        "synchronous": present.synchronous,
-    } | settings
-    native.configure(fill(native.Config(), parse(**merged)))
-
-
-def is_enabled() -> bool:
-    """Return whether ``sim`` is a device of this process."""
-    return _native is not None
-
-
-def stats() -> SimStats:
-    """Return what the simulated machine did so far.
-
-    Raises:
-        RuntimeError: the simulator is not enabled.
-    """
-    return SimStats(**_enabled().stats())
-
-
-def reset_stats() -> None:
-    """Set the counters to zero; the peak of pinned bytes falls to its present value.
-
-    Raises:
-        RuntimeError: the simulator is not enabled.
-    """
-    _enabled().reset_stats()
 
 
 @contextlib.contextmanager
@@ -220,7 +72,7 @@ def capture(stream: torch.Stream | None = None) -> Iterator[None]:
     Raises:
         RuntimeError: the simulator is not enabled.
     """
-    native = _enabled()
+    native = enabled()
     captured = torch.accelerator.current_stream() if stream is None else stream
     flag = native.Capture(captured.device_index, captured.stream_id)
     try:
@@ -239,7 +91,7 @@ def hold(stream: torch.Stream | None = None) -> Iterator[None]:
     Raises:
         RuntimeError: the simulator is not enabled.
     """
-    native = _enabled()
+    native = enabled()
     held = torch.accelerator.current_stream() if stream is None else stream
     brake = native.Hold(held.device_index, held.stream_id)
     try:
@@ -256,7 +108,7 @@ def stall(stream: torch.Stream, factor: float) -> Iterator[None]:
         RuntimeError: the simulator is not enabled.
         ValueError: `factor` is below 1.
     """
-    scope = _enabled().Stall(stream.device_index, stream.stream_id, factor)
+    scope = enabled().Stall(stream.device_index, stream.stream_id, factor)
     try:
         yield
     finally:
@@ -290,7 +142,7 @@ def inject(
         RuntimeError: the simulator is not enabled.
         ValueError: a number is below 1.
     """
-    native = _enabled()
+    native = enabled()
     wanted = {"allocation": allocation, "pinned": pinned, "copy": copy, "task": task, "lose_device": lose_device}
     chosen = {name: n for name, n in wanted.items() if n is not None}
     for name, n in chosen.items():
@@ -320,14 +172,8 @@ def fuzz(seed: int, max_delay: str | float = "200us") -> Iterator[Fuzz]:
         RuntimeError: the simulator is not enabled, or fuzzed already.
         ValueError: `max_delay` is not a duration.
     """
-    scope = _enabled().Fuzz(seed % 2**64, int(seconds("max_delay", max_delay) * 1e9))
+    scope = enabled().Fuzz(seed % 2**64, int(seconds("max_delay", max_delay) * 1e9))
     try:
         yield Fuzz(seed, max_delay if isinstance(max_delay, str) else f"{max_delay * 1e6:g}us")
     finally:
         scope.end()
-
-
-def _enabled() -> Any:
-    if _native is None:
-        raise RuntimeError("the simulator is not enabled: call pamiq_storm.sim.enable() first")
-    return _native
