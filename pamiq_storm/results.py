@@ -76,9 +76,37 @@ class PublishRow:
     """Copies of the parameters in memory, the trained one included."""
 
 
-Row = OffloadRow | HookRow | PublishRow
+@dataclass(frozen=True)
+class ArmRow:
+    """One way to train a workload on a machine. Without figures `note` says why. Times include the optimizer's step."""
 
-ROW_TYPES: dict[str, type[Row]] = {"demo": OffloadRow, "hooks": HookRow, "publish": PublishRow}
+    workload: str
+    profile: str
+    arm: str
+    note: str | None = None
+    fits: bool | None = None
+    """Whether it ran within the device's memory; where not, the figures are those without a limit."""
+    step_ms: float | None = None
+    step_ms_p10: float | None = None
+    step_ms_p90: float | None = None
+    forward_ms: float | None = None
+    backward_ms: float | None = None
+    optimizer_ms: float | None = None
+    ratio_to_none: float | None = None
+    lower_bound_ms: float | None = None
+    ratio_to_bound: float | None = None
+    peak_allocated_bytes: int | None = None
+    peak_reserved_bytes: int | None = None
+    d2h_bytes: int | None = None
+    h2d_bytes: int | None = None
+    pinned_bytes: int | None = None
+    races: int | None = None
+    bit_identical: bool | None = None
+
+
+Row = OffloadRow | HookRow | PublishRow | ArmRow
+
+ROW_TYPES: dict[str, type[Row]] = {"demo": OffloadRow, "hooks": HookRow, "publish": PublishRow, "offload": ArmRow}
 """The row type of each suite; a new suite adds its own here."""
 
 Facts = Mapping[str, Any]

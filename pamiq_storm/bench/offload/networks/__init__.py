@@ -1,0 +1,1 @@
+"""The models that are trained. Whatever ends in a vocabulary calls its head `output`: by that name the peers find it."""

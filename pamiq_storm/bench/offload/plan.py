@@ -1,0 +1,70 @@
+"""Which arm is measured on what."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pamiq_storm.bench.offload.arms import KINDS
+from pamiq_storm.bench.offload.samples import Job
+from pamiq_storm.bench.offload.workloads import recipes
+
+BOTH = ("rtx4090", "h100-pcie")
+PROFILES: Mapping[str, tuple[str, ...]] = {
+    "unet": BOTH,  # the longest to compile comes first
+    "W1": BOTH,
+    "W2:2048": BOTH,
+    "W2:8192": (*BOTH, "gh200"),
+    "W2:32768": BOTH,
+    "W3": BOTH,
+    "W4": BOTH,
+}
+TIMELINES: Mapping[str, tuple[str, ...]] = {"W1": ("rtx4090",), "W2:8192": ("h100-pcie",)}
+QUICK_COMPILED = {"W1": ("compile@0.5",)}
+"""Compiling takes seconds each time: a quick run does it once."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Parts of the whole, by name; None is all of them."""
+
+    workload: str | None = None
+    profile: str | None = None
+    arms: Sequence[str] | None = None
+
+
+def jobs(machine: str, quick: bool, selection: Selection) -> list[Job]:
+    """The jobs of a run.
+
+    Raises:
+        ValueError: the selection names what there is not.
+    """
+    known = list(recipes(quick))
+    if selection.workload is not None and selection.workload not in known:
+        raise ValueError(f"workload {selection.workload!r} is unknown; there are {', '.join(known)}")
+    if unknown := [arm for arm in selection.arms or () if arm not in KINDS]:
+        raise ValueError(f"arms {', '.join(unknown)} are unknown; there are {', '.join(KINDS)}")
+    names = [name for name in PROFILES if name in known and selection.workload in (None, name)]
+    return [_job(name, machine, quick, selection) for name in names]
+
+
+def _job(workload: str, machine: str, quick: bool, selection: Selection) -> Job:
+    profiles = (selection.profile,) if selection.profile else PROFILES[workload][: 1 if quick else None]
+    return Job(
+        workload=workload,
+        profiles=profiles if machine == "virtual" else (),
+        arms=_arms(workload, quick, selection),
+        machine=machine,
+        quick=quick,
+        variants=machine == "virtual",
+        timelines=tuple(p for p in TIMELINES.get(workload, ()) if p in profiles),
+    )
+
+
+def _arms(workload: str, quick: bool, selection: Selection) -> tuple[str, ...]:
+    wanted = selection.arms
+    if wanted is None:
+        left_out = set(KINDS) - {*QUICK_COMPILED.get(workload, ())} if quick else set[str]()
+        left_out = {name for name in left_out if name.startswith("compile")}
+        wanted = [name for name in KINDS if name not in left_out]
+    return tuple(name for name in KINDS if name == "none" or name in wanted)

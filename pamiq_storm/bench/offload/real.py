@@ -1,0 +1,97 @@
+"""Measures one arm on a device with a clock of its own: what a fresh process does in its turn."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from pamiq_storm.bench.arms import Arm
+from pamiq_storm.bench.hardware import CudaHardware, Link, SimulatedHardware, Traffic
+from pamiq_storm.bench.offload import workloads
+from pamiq_storm.bench.offload.arms import KINDS, Bounds
+from pamiq_storm.bench.offload.charges import FREE
+from pamiq_storm.bench.offload.device import HostClock
+from pamiq_storm.bench.offload.peers import PeerMissing
+from pamiq_storm.bench.offload.samples import AS_IS, Job, Sample
+from pamiq_storm.bench.offload.steps import digest, train
+from pamiq_storm.bench.offload.workloads import Training
+
+WARM_UP, MEASURED = 3, 5
+QUICK_WARM_UP, QUICK_MEASURED = 1, 2
+THREADS_LINK = Link(2e9, 2e9)
+
+
+class CopyCounter(TorchDispatchMode):
+    """Bytes that torch's own operations copy between host and device inside, in forward and in backward.
+
+    Ours copies below torch's dispatcher and tells by itself.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.d2h = self.h2d = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if func is torch.ops.aten.copy_.default:
+            self._count(args[1], args[0])
+        elif func is torch.ops.aten._to_copy.default:
+            self._count(args[0], result)
+        return result
+
+    def _count(self, source: torch.Tensor, target: torch.Tensor) -> None:
+        if target.device.type == "cpu" != source.device.type:
+            self.d2h += target.nbytes
+        elif source.device.type == "cpu" != target.device.type:
+            self.h2d += target.nbytes
+
+
+def measure(job: Job) -> list[Sample]:
+    """The job's arms, one after the other."""
+    hardware = CudaHardware() if job.machine == "cuda" else SimulatedHardware(THREADS_LINK)
+    instrument = HostClock(hardware)
+    return [_measure(job, arm, instrument, hardware.profile) for arm in job.arms]
+
+
+def _measure(job: Job, name: str, instrument: HostClock, profile: str) -> Sample:
+    kind, found = KINDS[name], Sample(job.workload, profile, AS_IS, name)
+    try:
+        training = workloads.make(job.workload, job.quick, instrument.device)
+        bounds = Bounds.of(torch.accelerator.get_memory_info()[1], None)
+        if job.quick:
+            bounds = Bounds(16 << 10, 1 << 30, min_bytes=1024)
+        arm = kind.make(training.workload, instrument.device, bounds)
+        try:
+            return _steps(job, arm, training, instrument, found)
+        finally:
+            arm.close()
+    except PeerMissing as missing:
+        return Sample(job.workload, profile, AS_IS, name, note=str(missing))
+    except torch.OutOfMemoryError as error:
+        return Sample(job.workload, profile, AS_IS, name, fits=False, note=f"does not fit: {str(error).splitlines()[0]}")
+
+
+def _steps(job: Job, arm: Arm, training: Training, instrument: HostClock, found: Sample) -> Sample:
+    warm_up, measured = (QUICK_WARM_UP, QUICK_MEASURED) if job.quick else (WARM_UP, MEASURED)
+    bits = digest(arm, training)
+    for _ in range(warm_up):
+        train(arm, training, instrument, FREE)
+    steps = [train(arm, training, instrument, FREE) for _ in range(measured)]
+    if not instrument.counts_traffic:
+        moved = _counted(arm, training, instrument)
+        steps = [replace(step, traffic=moved) for step in steps]
+    return replace(found, steps=tuple(steps), link=instrument.link(), fits=True, digest=bits)
+
+
+def _counted(arm: Arm, training: Training, instrument: HostClock) -> Traffic:
+    """Traffic of one more step, which is not timed."""
+    before, counter = arm.traffic(), CopyCounter()
+    with counter:
+        train(arm, training, instrument, FREE)
+    after = arm.traffic()
+    if KINDS[arm.name].hooks == "storm":
+        return Traffic(after.d2h - before.d2h, after.h2d - before.h2d)
+    return Traffic(counter.d2h, counter.h2d)
