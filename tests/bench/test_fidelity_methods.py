@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from pamiq_storm import sim
 from pamiq_storm.bench.fidelity.methods import METHODS
-from pamiq_storm.bench.fidelity.model import QWEN3_8B, Shape, Transformer
+from pamiq_storm.bench.fidelity.model import Shape, Transformer
 
 SMALL = Shape(layers=3, width=64, heads=4, kv_heads=2, hidden=96, vocabulary=50, head_size=16)
 FUSED = Shape(layers=3, width=64, heads=4, kv_heads=2, hidden=96, vocabulary=50, head_size=16, eager=False)
