@@ -8,7 +8,7 @@ from itertools import cycle
 from typing import Any
 
 from pamiq_storm.bench.timeline import MemoryLine
-from pamiq_storm.results import HookRow, PublishRow, Results
+from pamiq_storm.results import FidelityRow, HookRow, PublishRow, Results
 
 COLOURS = {"none": "#6b7280", "save_on_cpu": "#d97706", "checkpoint": "#2563eb", "storm": "#be123c"}
 DIRECTIONS = [("forward", "added_forward_us", 0.2, "#2563eb"), ("backward", "added_backward_us", -0.2, "#93c5fd")]
@@ -19,6 +19,7 @@ IMPL_COLOURS = {
     "load_state_dict": "#2563eb",
     "foreach_copy": "#6b7280",
 }
+SETTING_COLOURS = ("#be123c", "#2563eb", "#d97706", "#059669", "#7c3aed")
 MARKERS = "osD^vP"
 MIB = 1 << 20
 
@@ -61,6 +62,8 @@ def plot(results: Results) -> bytes:
         return _hooks_figure(results, hooks)
     if publish:
         return _publish_figure(results, publish)
+    if fidelity := [row for row in results.rows if isinstance(row, FidelityRow)]:
+        return _fidelity_figure(fidelity)
     raise PlottingError(f"there is no figure for suite {results.suite!r}")
 
 
@@ -100,6 +103,25 @@ def _publish_figure(results: Results, rows: Sequence[PublishRow]) -> bytes:
         axes.set(xscale="log", yscale="log", xlabel="tensors", ylabel="one sync, median, ms", title=case)
         axes.legend(frameon=False, fontsize="small")
     figure.suptitle(f"Publishing parameters, torch {results.torch}")
+    return _png(figure)
+
+
+def _fidelity_figure(rows: Sequence[FidelityRow]) -> bytes:
+    """Published overheads against predicted ones; on the line they agree, within the band they count as met."""
+    figure, axes = _figure(6.4, 5.6)
+    points = [100 * number for row in rows for number in (row.published, row.predicted)]
+    low, high = min(0, *points) - 3, 1.05 * max(points)
+    line = [low + (high - low) * step / 200 for step in range(201)]
+    slack = [max(3, 0.25 * abs(value)) for value in line]
+    axes.plot(line, line, color="black", linewidth=0.8)
+    axes.fill_between(line, [a - b for a, b in zip(line, slack, strict=True)],
+                      [a + b for a, b in zip(line, slack, strict=True)], color="#e5e7eb")  # fmt: skip
+    for setting, marker, colour in zip(dict.fromkeys(row.setting for row in rows), cycle(MARKERS), cycle(SETTING_COLOURS)):
+        shown = [row for row in rows if row.setting == setting]
+        places = [100 * row.published for row in shown], [100 * row.predicted for row in shown]
+        axes.plot(*places, marker, color=colour, label=setting)
+    axes.set(xlim=(low, high), ylim=(low, high), xlabel="published overhead, %", ylabel="predicted, simulated, %")
+    axes.legend(frameon=False, loc="upper left")
     return _png(figure)
 
 

@@ -32,6 +32,9 @@ class Method:
         """Around forward and backward."""
         return nullcontext()
 
+    def close(self) -> None:
+        """Leaves the model as it was."""
+
 
 class Checkpointed(Method):
     """Each block recomputed in backward, by torch's checkpointing without reentry."""
@@ -119,6 +122,10 @@ class MarkedMoved(Method):
     def around(self) -> AbstractContextManager[Any]:
         return saved_tensors_hooks(self._pack, self._unpack)
 
+    def close(self) -> None:
+        for block in self.blocks[:-1]:
+            del block.mark
+
     def _mark(self, tensor: Tensor) -> None:
         if self._marked % Block.MARKS == 0:  # another block: addresses of earlier ones may belong to others now
             self._addresses.clear()
@@ -144,13 +151,32 @@ class MarkedMoved(Method):
         return self._returned[key].as_strided(size, stride)
 
 
+class _Forgetful(dict[int, Any]):
+    def pop(self, _key: int, default: Any = None) -> Any:
+        return default
+
+
+def _trl_of_july_2026(device_type: str) -> Any:
+    """TRL's released `OffloadActivations`, as releases up to 1.7 were in one respect.
+
+    They knew every storage of a forward by its address until backward, and took a new tensor at an old address for the
+    old one, which stays on the device. 1.8 lets go of an address when its copy is over. Everything else is as installed.
+    """
+    released: Any = peers.load("trl", device_type).OffloadActivations
+
+    class OffloadActivations(released):
+        # What to let go of: nothing is ever found there.
+        _storage_key_by_tensor_id = property(lambda _: _Forgetful(), lambda _self, _value: None)
+
+    return OffloadActivations
+
+
 class Trl(Method):
-    """TRL's released `OffloadActivations`, with or without checkpointing inside."""
+    """With or without checkpointing inside."""
 
     def __init__(self, model: Transformer, checkpointed: bool) -> None:
         super().__init__(model)
-        module: Any = peers.load("trl", self.device.type)
-        self._manager = module.OffloadActivations(use_streams=True, min_offload_size=0)
+        self._manager = _trl_of_july_2026(self.device.type)(use_streams=True, min_offload_size=0)
         self._manager.update_model_params(model)
         self._inner = Checkpointed(model) if checkpointed else Method(model)
 

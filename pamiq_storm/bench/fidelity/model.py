@@ -85,6 +85,8 @@ class Block(nn.Module):
     """Norm, attention, norm, gated feed-forward."""
 
     MARKS = 5
+    mark: Mark = staticmethod(lambda _: None)
+    """Called with `MARKS` tensors in each forward, each before it is saved; the block's input is the first."""
 
     def __init__(self, shape: Shape, key_share: int) -> None:
         super().__init__()
@@ -98,8 +100,6 @@ class Block(nn.Module):
         self.gate, self.up = _linear(shape.width, shape.hidden), _linear(shape.width, shape.hidden)
         self.down = _linear(shape.hidden, shape.width)
         self.head_size, self.key_share = shape.head_size, key_share
-        self.mark: Mark = _ignored
-        """Called with `MARKS` tensors in each forward, each before it is saved; the block's input is the first."""
 
     def forward(self, x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
         self.mark(x)
@@ -149,10 +149,6 @@ class Transformer(nn.Module):
 def repeated(x: Tensor, groups: int) -> Tensor:
     """Each head `groups` times."""
     return x.repeat_interleave(groups, dim=1) if groups > 1 else x
-
-
-def _ignored(_: Tensor) -> None:
-    return None
 
 
 def _summed(x: Tensor, groups: int) -> Tensor:
