@@ -43,8 +43,6 @@ CostRule cost_rule(const std::string& name) {
       {"aten::index", CostRule::gathered},
       {"aten::nll_loss_forward", CostRule::gathered},
       {"aten::nll_loss2d_forward", CostRule::gathered},
-      {"aten::native_layer_norm_backward", CostRule::two_passes},
-      {"aten::native_group_norm_backward", CostRule::two_passes},
       {"aten::native_batch_norm_backward", CostRule::two_passes},
   };
   const auto found = rules.find(name);

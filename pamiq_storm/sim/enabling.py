@@ -53,9 +53,7 @@ def enable(
         ValueError: a setting makes no sense, or what the first call fixed differs.
         RuntimeError: another PrivateUse1 backend is already registered.
     """
-    settings = Settings(
-        memory, d2h, h2d, pageable, devices, poison, synchronous, clock, limit, profile, races
-    )
+    settings = Settings(memory, d2h, h2d, pageable, devices, poison, synchronous, clock, limit, profile, races)
     from pamiq_storm import _C, _sim
 
     first = not _sim.enabled()

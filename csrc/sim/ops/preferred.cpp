@@ -1,5 +1,5 @@
-// Operations whose CPU kernel is preferred over the composite torch would use for a new backend:
-// norms keep CPU's numbers and save what a GPU saves; an in-place foreach is one kernel, not many.
+// Operations whose CPU kernel is preferred over the composite torch would use for a new backend: a
+// foreach is one kernel, not many.
 #include <torch/library.h>
 
 #include "sim/fallback.h"
@@ -7,18 +7,13 @@
 namespace storm::sim {
 namespace {
 
-constexpr const char* kNorms[] = {"native_layer_norm", "native_group_norm"};
-
-bool is_inplace_foreach(const std::string& name) {
-  return name.rfind("aten::_foreach_", 0) == 0 && name.back() == '_';
+bool is_foreach(const c10::OperatorName& op) {
+  return op.name.starts_with("aten::_foreach_") && !op.overload_name.ends_with("out");
 }
 
 TORCH_LIBRARY_IMPL(aten, PrivateUse1, m) {
-  for (const char* name : kNorms) {
-    m.impl(name, torch::CppFunction::makeFromBoxedFunction<&run_on_cpu_kernel>());
-  }
   for (const auto& op : c10::Dispatcher::singleton().getAllOpNames()) {
-    if (!is_inplace_foreach(op.name)) continue;
+    if (!is_foreach(op)) continue;
     std::string name = op.name.substr(sizeof("aten::") - 1);
     if (!op.overload_name.empty()) name += "." + op.overload_name;
     m.impl(name.c_str(), torch::CppFunction::makeFromBoxedFunction<&run_on_cpu_kernel>());

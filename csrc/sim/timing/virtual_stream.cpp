@@ -51,12 +51,12 @@ void VirtualStream::count(const Task& task, const Work& work, int64_t begin_ns,
                           int64_t end_ns) const {
   auto& c = counters();
   const int64_t busy = end_ns - begin_ns;
-  if (work.crosses_link()) {
+  if (task.kind() == TaskKind::copy) {
     auto& link = work.unit == Unit::d2h ? c.d2h : c.h2d;
     link.copies += 1;
     link.bytes += static_cast<int64_t>(work.bytes);
     link.busy_ns += busy;
-  } else {
+  } else if (!work.crosses_link()) {
     c.compute_busy_ns += busy;
     c.add_flops(work.flops);
   }
