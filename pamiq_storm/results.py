@@ -126,7 +126,13 @@ class FidelityRow:
 
 Row = OffloadRow | HookRow | PublishRow | ArmRow | FidelityRow
 
-ROW_TYPES: dict[str, type[Row]] = {"demo": OffloadRow, "hooks": HookRow, "publish": PublishRow, "offload": ArmRow, "fidelity": FidelityRow}
+ROW_TYPES: dict[str, type[Row]] = {
+    "demo": OffloadRow,
+    "hooks": HookRow,
+    "publish": PublishRow,
+    "offload": ArmRow,
+    "fidelity": FidelityRow,
+}
 """The row type of each suite; a new suite adds its own here."""
 
 Facts = Mapping[str, Any]

@@ -116,7 +116,9 @@ def _fidelity_figure(rows: Sequence[FidelityRow]) -> bytes:
     axes.plot(line, line, color="black", linewidth=0.8)
     axes.fill_between(line, [a - b for a, b in zip(line, slack, strict=True)],
                       [a + b for a, b in zip(line, slack, strict=True)], color="#e5e7eb")  # fmt: skip
-    for setting, marker, colour in zip(dict.fromkeys(row.setting for row in rows), cycle(MARKERS), cycle(SETTING_COLOURS)):
+    for setting, marker, colour in zip(
+        dict.fromkeys(row.setting for row in rows), cycle(MARKERS), cycle(SETTING_COLOURS)
+    ):
         shown = [row for row in rows if row.setting == setting]
         places = [100 * row.published for row in shown], [100 * row.predicted for row in shown]
         axes.plot(*places, marker, color=colour, label=setting)

@@ -45,6 +45,8 @@ def run(device: str, quick: bool, console: Console) -> Results:
             rows += found
             gc.collect()
     console.line(table_of(rows))
+    if quick:
+        console.line("quick: of sizes that nobody measured, so the verdicts mean nothing")
     return collect("fidelity", "sim", True, "as facts say for each setting", rows, facts)
 
 
@@ -63,6 +65,7 @@ def _predicted(key: str, setting: Setting, with_range: bool, advance: Advance) -
     return rows, {
         "source": setting.source,
         "says": setting.says,
+        "machine": setting.machine.name,
         "profile": setting.machine.profile,
         "changed": {name: [value, why] for name, (value, why) in setting.machine.changes.items()},
         "fitted": {setting.fit.number: [getattr(profile, setting.fit.number), setting.fit.says]} if setting.fit else {},
@@ -90,7 +93,10 @@ def _row(setting: Setting, row: Row, profile: Profile, steps: _Steps, with_range
         return 1 - plain / moved if row.of_throughput else moved / plain - 1
 
     predicted = overhead(profile)
-    scaled: list[Callable[[float], Profile]] = [lambda by: profile.scaled(link=by), lambda by: profile.scaled(matmul=by)]
+    scaled: list[Callable[[float], Profile]] = [
+        lambda by: profile.scaled(link=by),
+        lambda by: profile.scaled(matmul=by),
+    ]
     others = [overhead(scale(by)) for scale in scaled for by in (1 - SHARE, 1 + SHARE)] if with_range else []
     return FidelityRow(
         source=setting.source,

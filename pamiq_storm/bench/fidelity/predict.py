@@ -106,7 +106,7 @@ def _solved(seconds: Callable[[float], float], fit: Fit) -> float:
 
 @contextmanager
 def _hooks_charged(cost: HookCost) -> Iterator[None]:
-    """Python's saved-tensor hooks cost the host so much; those of torch's checkpointing keep no books and cost little."""
+    """Python's saved-tensor hooks cost the host so much; those of torch's checkpointing keep no books."""
     from torch._C import _autograd  # pyright: ignore[reportAttributeAccessIssue]
 
     def enter(hooks: saved_tensors_hooks) -> None:

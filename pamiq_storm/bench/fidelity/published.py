@@ -17,6 +17,7 @@ from pamiq_storm.profile import Profile, load_profile
 class Machine:
     """A shipped profile with some numbers changed, each for a reason."""
 
+    name: str
     profile: str
     changes: Mapping[str, tuple[float, str]] = field(default_factory=dict[str, tuple[float, str]])
 
@@ -67,7 +68,10 @@ class Row:
     fitted: bool = False
 
 
+A100 = Machine("A100", "a100-pcie")
+
 H100_SXM = Machine(
+    "H100 SXM",
     "h100-pcie",
     {
         "half_flops": (989e12, "NVIDIA H100 whitepaper v1.04, column H100 SXM5, dense"),
@@ -80,15 +84,20 @@ H100_SXM = Machine(
 
 EIGHT_AT_ONCE = replace(
     H100_SXM,
+    name="one of eight H100 SXM",
     changes={
         **H100_SXM.changes,
-        "d2h_bytes_per_s": (25.3e9, "NVIDIA/cuda-samples#357: the slowest of eight devices that copy at once"),
-        "h2d_bytes_per_s": (25.3e9, "NVIDIA/cuda-samples#357: 25.3 to 44.8 GB/s for eight devices that copy at once"),
+        "d2h_bytes_per_s": (25.3e9, "assumed: as the other direction"),
+        "h2d_bytes_per_s": (
+            25.3e9,
+            "NVIDIA/cuda-samples#357: eight devices that copy at once get 25.3 to 44.8 GB/s each",
+        ),
     },
 )
 
 H200 = replace(
     H100_SXM,
+    name="H200",
     changes={
         **H100_SXM.changes,
         "memory_bytes": (150_100_000_000, "deepspeedai/DeepSpeed#8282: 139.8 GiB"),
@@ -104,16 +113,15 @@ ACCELERATE = "https://github.com/huggingface/accelerate/pull/4175"
 _AXOLOTL_ASSUMED = (
     "the GPU, which the source does not name: an A100 80GB on PCIe 4.0, by its step times, its 49 GB of memory and the "
     "seconds that 60 GB take over its link; the rate fitted is what an SXM board reaches, not a PCIe board",
-    "the attention kernel of FlashAttention-2 (benchmarks/bench_checkpoint_activation_offload.py of the same repository "
-    "says so, and: batch of 1, full gradients, no optimizer, the loss of the last token's logits, mean of two steps "
-    "after one)",
+    "the defaults of benchmarks/bench_checkpoint_activation_offload.py in that repository: FlashAttention-2, a batch of "
+    "1, full gradients, no optimizer, the loss of the last token's logits, the mean of two steps after one",
 )
 
 SETTINGS: Mapping[str, Setting] = {
     "axolotl 8k": Setting(
         AXOLOTL,
         "Qwen3-8B, bfloat16, 8192 tokens, transformers' eager code",
-        Machine("a100-pcie"),
+        A100,
         QWEN3_8B,
         8192,
         "last logit",
@@ -130,7 +138,7 @@ SETTINGS: Mapping[str, Setting] = {
         fit=Fit("matmul_efficiency", "none", 8192 / 7903, "7,903 tokens per second, which both rows imply"),
         assumed=(
             "torchtitan's usual 8192 tokens and batch of 1 per device",
-            "155 tensors are five in each of 31 layers, all but the last: the graph trainer's pass skips the last layer. "
+            "155 tensors are five in each of 31 layers: the graph trainer's pass skips the last layer. "
             "Taken to be block input, queries, values, attention's result and gate: 14.0 GB",
             "the pass waits for copies one layer late and fetches one layer early (its defaults)",
             "eight devices copy at once and share the host's memory; the step goes at the pace of the slowest",
@@ -159,7 +167,7 @@ SETTINGS: Mapping[str, Setting] = {
         32768,
         "logits",
         assumed=(
-            "Qwen3-0.6B's shape with 24 layers on one sequence of 32768: 1.61 GB of boundary inputs, and with 9.96 GB of "
+            "Qwen3-0.6B's shape with 24 layers on one sequence of 32768: 1.61 GB of boundary inputs, with 9.96 GB of "
             "logits and 2.13 GB of parameters the 13.7 GB the source has after forward with checkpointing",
             "transformers' eager code",
         ),
@@ -207,8 +215,6 @@ ROWS: tuple[Row, ...] = (
         "within about 2 % of the step without offload",
     ),
     Row("accelerate 32k", "checkpoint", "none", 1.38 / 1.08 - 1, "1.38 s for 1.08"),
-    Row(
-        "accelerate 32k", "checkpoint, save_on_cpu, first step", "checkpoint", 1.86 / 1.38 - 1, "1.86 s for 1.38"
-    ),
+    Row("accelerate 32k", "checkpoint, save_on_cpu, first step", "checkpoint", 1.86 / 1.38 - 1, "1.86 s for 1.38"),
     Row("accelerate 1M", "checkpoint, save_on_cpu", "checkpoint", 0.006, "+0.6 %"),
 )

@@ -36,9 +36,10 @@ def summary(rows: Sequence[FidelityRow]) -> str:
     held_out = [row for row in rows if not row.fitted]
     met = [row for row in held_out if row.within]
     large = [row for row in held_out if abs(row.published) > POINTS / RELATIVE]
+    rule = f"within {RELATIVE:.0%} or {POINTS * 100:.0f} points"
     return (
-        f"{len(met)} of {len(held_out)} held-out overheads are met (within {RELATIVE:.0%} or {POINTS * 100:.0f} points); "
-        f"of those above {POINTS / RELATIVE:.0%}, where {POINTS * 100:.0f} points forgive nothing more, "
+        f"{len(met)} of {len(held_out)} held-out overheads are met ({rule}); of "
+        f"those above {POINTS / RELATIVE:.0%}, where {POINTS * 100:.0f} points forgive nothing more, "
         f"{sum(row.within for row in large)} of {len(large)}."
     )
 
@@ -56,17 +57,15 @@ def _percent(fraction: float) -> str:
 
 def _settings(results: Results) -> list[str]:
     lines: list[str] = []
+    machines: dict[str, str] = {}
     for name, fact in results.facts.items():
         quoted = [r.quoted for r in results.rows if isinstance(r, FidelityRow) and r.setting == name]
         lines += [f"**{name}**: {fact['says']} ({fact['source']}). Published: {'; '.join(quoted)}.", ""]
         lines += [f"* assumed: {text}" for text in fact["assumed"]]
-        changed = [f"`{n}` {_number(v)} ({why})" for n, (v, why) in fact["changed"].items()]
-        lines += [f"* machine: profile `{fact['profile']}`" + (f", but {'; '.join(changed)}" if changed else "")]
+        lines += [f"* machine: {fact['machine']}"]
         lines += [f"* fitted: `{n}` = {v:.3f}, so that {why}" for n, (v, why) in fact["fitted"].items()]
         lines += [f"* {method}: {why}" for method, why in fact["left_out"].items()]
         lines += [""]
-    return lines[:-1]
-
-
-def _number(value: float) -> str:
-    return f"{value:.4g}"
+        changed = [f"`{n}` {v:.4g} ({why})" for n, (v, why) in fact["changed"].items()]
+        machines[fact["machine"]] = f"profile `{fact['profile']}`" + (f", but {'; '.join(changed)}" if changed else "")
+    return [*lines, "Machines:", "", *(f"* **{name}**: {says}" for name, says in machines.items())]
