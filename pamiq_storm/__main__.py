@@ -52,6 +52,10 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("suite", choices=sorted(SUITES))
     bench.add_argument("--json", type=Path, metavar="PATH", help="write the results there")
     bench.add_argument("--plot", type=Path, metavar="PATH", help="draw them there, as PNG")
+    parts = bench.add_argument_group("parts of suite offload; all of them if left out")
+    parts.add_argument("--workload", metavar="NAME", help="such as W1 or W2:8192")
+    parts.add_argument("--profile", metavar="NAME", help="simulated hardware, such as rtx4090 or a .toml file")
+    parts.add_argument("--arms", metavar="NAME", nargs="+", help="ways to train, such as trl storm")
     bench.set_defaults(command=_bench)
 
     measure = commands.add_parser("calibrate", help="write the hardware profile of the device at hand")
@@ -80,7 +84,15 @@ def _bench(options: argparse.Namespace) -> int:
     from pamiq_storm.bench.plot import plot
     from pamiq_storm.bench.registry import SUITES
 
-    results = SUITES[options.suite](options.device, options.quick, Console())
+    parts = {name: getattr(options, name) for name in ("workload", "profile", "arms") if getattr(options, name)}
+    if options.suite == "offload":
+        from pamiq_storm.bench import offload
+
+        results = offload.run(options.device, options.quick, Console(), offload.Selection(**parts))
+    elif parts:
+        raise RuntimeError(f"--{', --'.join(parts)}: only suite offload has parts to choose from")
+    else:
+        results = SUITES[options.suite](options.device, options.quick, Console())
     if options.json:
         results.write(options.json)
     if options.plot:

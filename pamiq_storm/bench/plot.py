@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from itertools import cycle
-from typing import Any
 
+from pamiq_storm.bench.drawing import PlottingError
+from pamiq_storm.bench.drawing import figure as _figure
+from pamiq_storm.bench.drawing import png as _png
 from pamiq_storm.bench.timeline import MemoryLine
-from pamiq_storm.results import FidelityRow, HookRow, PublishRow, Results
+from pamiq_storm.results import ArmRow, FidelityRow, HookRow, PublishRow, Results
 
 COLOURS = {"none": "#6b7280", "save_on_cpu": "#d97706", "checkpoint": "#2563eb", "storm": "#be123c"}
 DIRECTIONS = [("forward", "added_forward_us", 0.2, "#2563eb"), ("backward", "added_backward_us", -0.2, "#93c5fd")]
@@ -19,13 +20,8 @@ IMPL_COLOURS = {
     "load_state_dict": "#2563eb",
     "foreach_copy": "#6b7280",
 }
-SETTING_COLOURS = ("#be123c", "#2563eb", "#d97706", "#059669", "#7c3aed")
 MARKERS = "osD^vP"
 MIB = 1 << 20
-
-
-class PlottingError(RuntimeError):
-    """No figure can be made; the message says what to do."""
 
 
 def memory_figure(lines: Sequence[MemoryLine], limit_bytes: int, title: str) -> bytes:
@@ -62,14 +58,20 @@ def plot(results: Results) -> bytes:
         return _hooks_figure(results, hooks)
     if publish:
         return _publish_figure(results, publish)
-    if fidelity := [row for row in results.rows if isinstance(row, FidelityRow)]:
-        return _fidelity_figure(fidelity)
+    if any(isinstance(row, ArmRow) for row in results.rows):
+        from pamiq_storm.bench.offload.figures import step_against_peak
+
+        return step_against_peak(results)
+    if any(isinstance(row, FidelityRow) for row in results.rows):
+        from pamiq_storm.bench.fidelity.figure import predicted_against_published
+
+        return predicted_against_published(results)
     raise PlottingError(f"there is no figure for suite {results.suite!r}")
 
 
 def _hooks_figure(results: Results, rows: Sequence[HookRow]) -> bytes:
     cases = list(dict.fromkeys(row.case for row in rows))
-    figure, panels = _figure(4.2 * len(cases), 4.2, len(cases))
+    figure, panels = _figure(4.2 * len(cases), 4.2, columns=len(cases))
     for axes, case in zip(panels if len(cases) > 1 else [panels], cases, strict=True):
         shown = [row for row in rows if row.case == case and row.hook != "none"]
         places = range(len(shown))
@@ -89,7 +91,7 @@ def _publish_figure(results: Results, rows: Sequence[PublishRow]) -> bytes:
     """Time of a sync: a panel per device against tensors, a line for each impl and number of parameters."""
     syncs = [row for row in rows if row.case.endswith(": sync") and row.p50_ms is not None]
     cases = list(dict.fromkeys(row.case for row in syncs))
-    figure, panels = _figure(6.4 * len(cases), 4.8, len(cases))
+    figure, panels = _figure(6.4 * len(cases), 4.8, columns=len(cases))
     for axes, case in zip(panels if len(cases) > 1 else [panels], cases, strict=True):
         shown = [row for row in syncs if row.case == case]
         sizes = sorted({f"{row.parameters:.0e}" for row in shown}, key=float)
@@ -104,39 +106,3 @@ def _publish_figure(results: Results, rows: Sequence[PublishRow]) -> bytes:
         axes.legend(frameon=False, fontsize="small")
     figure.suptitle(f"Publishing parameters, torch {results.torch}")
     return _png(figure)
-
-
-def _fidelity_figure(rows: Sequence[FidelityRow]) -> bytes:
-    """Published overheads against predicted ones; on the line they agree, within the band they count as met."""
-    figure, axes = _figure(6.4, 5.6)
-    points = [100 * number for row in rows for number in (row.published, row.predicted)]
-    low, high = min(0, *points) - 3, 1.05 * max(points)
-    line = [low + (high - low) * step / 200 for step in range(201)]
-    slack = [max(3, 0.25 * abs(value)) for value in line]
-    axes.plot(line, line, color="black", linewidth=0.8)
-    axes.fill_between(line, [a - b for a, b in zip(line, slack, strict=True)],
-                      [a + b for a, b in zip(line, slack, strict=True)], color="#e5e7eb")  # fmt: skip
-    for setting, marker, colour in zip(
-        dict.fromkeys(row.setting for row in rows), cycle(MARKERS), cycle(SETTING_COLOURS)
-    ):
-        shown = [row for row in rows if row.setting == setting]
-        places = [100 * row.published for row in shown], [100 * row.predicted for row in shown]
-        axes.plot(*places, marker, color=colour, label=setting)
-    axes.set(xlim=(low, high), ylim=(low, high), xlabel="published overhead, %", ylabel="predicted, simulated, %")
-    axes.legend(frameon=False, loc="upper left")
-    return _png(figure)
-
-
-def _figure(width: float, height: float, columns: int = 1) -> tuple[Any, Any]:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise PlottingError("figures need matplotlib: pip install 'pamiq-storm[plot]'") from error
-    figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, figure.subplots(1, columns)
-
-
-def _png(figure: Any) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    return buffer.getvalue()

@@ -113,7 +113,7 @@ ACCELERATE = "https://github.com/huggingface/accelerate/pull/4175"
 _AXOLOTL_ASSUMED = (
     "the GPU, which the source does not name: an A100 80GB on PCIe 4.0, by its step times, its 49 GB of memory and the "
     "seconds that 60 GB take over its link; the rate fitted is what an SXM board reaches, not a PCIe board",
-    "the defaults of benchmarks/bench_checkpoint_activation_offload.py in that repository: FlashAttention-2, a batch of "
+    "the defaults of its benchmarks/bench_checkpoint_activation_offload.py: FlashAttention-2, a batch of "
     "1, full gradients, no optimizer, the loss of the last token's logits, the mean of two steps after one",
 )
 

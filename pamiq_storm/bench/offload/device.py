@@ -10,15 +10,13 @@ import contextlib
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import torch
 
 from pamiq_storm import sim
 from pamiq_storm.bench.hardware import Hardware, Link, Traffic
-
-if TYPE_CHECKING:
-    from pamiq_storm.profile import Profile
+from pamiq_storm.profile import Profile
 
 
 class Instrument(Protocol):
@@ -113,7 +111,8 @@ class VirtualClock:
 
     def __init__(self, profile: Profile, memory: str) -> None:
         """`memory` is `ghost` for sizes that no machine at hand can hold, `real` for numbers that are right."""
-        sim.enable(memory=memory, clock="virtual", profile=profile, limit=None, races=True)
+        self._detects_races = hasattr(sim, "races")
+        sim.enable(memory=memory, clock="virtual", profile=profile, limit=None, races=self._detects_races)
         self.device = torch.device("sim", 0)
         self._profile = profile
 
@@ -138,7 +137,8 @@ class VirtualClock:
     def reset(self) -> None:
         torch.accelerator.reset_peak_memory_stats()
         sim.reset_stats()
-        sim.clear_races()
+        if self._detects_races:
+            sim.clear_races()
 
     def traffic(self) -> Traffic:
         stats = sim.stats()
@@ -147,8 +147,8 @@ class VirtualClock:
     def peak_pinned_bytes(self) -> int:
         return sim.stats().peak_pinned_bytes
 
-    def races(self) -> int:
-        return sum(race.count for race in sim.races())
+    def races(self) -> int | None:
+        return sum(race.count for race in sim.races()) if self._detects_races else None
 
     @contextlib.contextmanager
     def timeline(self) -> Iterator[Any]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pamiq_storm.bench.offload.arms import KINDS
 from pamiq_storm.bench.offload.samples import Job
 from pamiq_storm.bench.offload.workloads import recipes
+from pamiq_storm.profile import ProfileError, load_profile
 
 BOTH = ("rtx4090", "h100-pcie")
 PROFILES: Mapping[str, tuple[str, ...]] = {
@@ -37,13 +38,19 @@ def jobs(machine: str, quick: bool, selection: Selection) -> list[Job]:
     """The jobs of a run.
 
     Raises:
-        ValueError: the selection names what there is not.
+        RuntimeError: the selection names what there is not.
     """
     known = list(recipes(quick))
     if selection.workload is not None and selection.workload not in known:
-        raise ValueError(f"workload {selection.workload!r} is unknown; there are {', '.join(known)}")
+        raise RuntimeError(f"workload {selection.workload!r} is unknown; there are {', '.join(known)}")
     if unknown := [arm for arm in selection.arms or () if arm not in KINDS]:
-        raise ValueError(f"arms {', '.join(unknown)} are unknown; there are {', '.join(KINDS)}")
+        raise RuntimeError(f"arms {', '.join(unknown)} are unknown; there are {', '.join(KINDS)}")
+    if selection.profile is not None and machine != "virtual":
+        raise RuntimeError(f"--profile {selection.profile} is for the simulator; this runs on a real device")
+    try:
+        _ = selection.profile and load_profile(selection.profile)
+    except ProfileError as error:
+        raise RuntimeError(str(error)) from None
     names = [name for name in PROFILES if name in known and selection.workload in (None, name)]
     return [_job(name, machine, quick, selection) for name in names]
 
