@@ -7,8 +7,9 @@ import torch
 import torch.nn.functional as F
 
 from pamiq_storm import sim
-from pamiq_storm.bench.fidelity.methods import METHODS
+from pamiq_storm.bench.fidelity.methods import METHODS, _trl_of_july_2026
 from pamiq_storm.bench.fidelity.model import Shape, Transformer
+from pamiq_storm.bench.offload import peers
 
 SMALL = Shape(layers=3, width=64, heads=4, kv_heads=2, hidden=96, vocabulary=50, head_size=16)
 FUSED = Shape(layers=3, width=64, heads=4, kv_heads=2, hidden=96, vocabulary=50, head_size=16, eager=False)
@@ -88,3 +89,25 @@ def test_the_eager_model_saves_what_the_modelling_code_of_transformers_does(devi
     paper = TOKENS * (norms + head_norms + attention + feed_forward)
     assert paper < saved < 1.1 * paper  # and a few numbers per row: roots of means, sums of exponentials
     assert out.requires_grad
+
+
+def test_trl_of_july_2026_moves_less_than_the_release_that_mended_it(device: str) -> None:
+    """It takes tensors at addresses that were freed in the same forward for ones already moved, and keeps them."""
+    if device != "sim":
+        pytest.skip("only the simulator counts bytes")
+    try:
+        released = peers.load("trl", device).OffloadActivations
+    except peers.PeerMissing as missing:
+        pytest.skip(str(missing))
+    moved: list[int] = []
+    for kind in (_trl_of_july_2026(device), released):
+        model = Transformer(SMALL).to(device)
+        context = kind(use_streams=True, min_offload_size=0)
+        context.update_model_params(model)
+        before = sim.stats().d2h_bytes
+        with context:
+            loss = model(torch.zeros(1, TOKENS, dtype=torch.long, device=device)).square().mean()
+        loss.backward()
+        torch.accelerator.synchronize()
+        moved.append(sim.stats().d2h_bytes - before)
+    assert moved[0] < moved[1]
