@@ -11,6 +11,7 @@ import torch
 from pamiq_storm import OffloadConfig, _engine, sim
 
 torch.set_num_threads(1)
+sim.enable.__kwdefaults__["races"] = True  # whichever test enables the simulator, races are looked for
 
 
 def _devices() -> list[str]:
@@ -41,6 +42,18 @@ def _fresh_engines() -> Iterator[None]:
     gc.freeze()  # what lives now is not looked at again: else each collection costs more than most tests
     for system in list(_engine._systems.values()):
         system.close()
+
+
+@pytest.fixture(autouse=True)
+def _no_races(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Nothing that a test did on the simulator was left to chance, unless the test says so."""
+    yield
+    if not sim.is_enabled():
+        return
+    found = sim.races()
+    sim.clear_races()
+    if found and request.node.get_closest_marker("races_on_purpose") is None:
+        pytest.fail("races:\n" + "\n".join(map(str, found)))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

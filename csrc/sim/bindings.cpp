@@ -14,6 +14,7 @@
 #include "sim/device.h"
 #include "sim/generator.h"
 #include "sim/lifecycle.h"
+#include "sim/races/bind_races.h"
 #include "sim/schedule.h"
 #include "sim/sim.h"
 #include "sim/timing/charges.h"
@@ -219,6 +220,7 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
       .def("end", &Scope<Capture>::end);
   bind_disturbances(m);
   bind_timing(m);
+  bind_races(m);
   m.def("set_memory_pressure_callback", &set_memory_pressure_callback);
   m.def("renew_autograd_engine", &renew_autograd_engine);
   m.def("forked", [] { return phase() == Phase::forked; });

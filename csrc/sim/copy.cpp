@@ -121,7 +121,7 @@ void copy_over_link(const at::Tensor& from, const at::Tensor& to, bool non_block
   dev.check_alive();
   copy.fails = injected(&Faults::copy);
   if (stage) {
-    dev.synchronize(stream.id());  // CUDA starts a pageable copy on an idle stream
+    dev.synchronize_implicitly(stream.id());  // CUDA starts a pageable copy on an idle stream
     copy.from = from.detach().clone();
   }
   if (host_is_pinned) {
@@ -130,15 +130,17 @@ void copy_over_link(const at::Tensor& from, const at::Tensor& to, bool non_block
   if (!pinned) counters().pageable_copies += 1;
   CurrentDevice guard(index);
   if (d2h) gather_on_device(from, /*reads=*/true);
-  Effects effects;
-  if (!stage) effects.reads(from, "src");
-  effects.writes(to, "self");
+  Effects effects;  // of pageable memory nobody would notice that it is freed
+  if (d2h || host_is_pinned) effects.reads(from, "src");
+  if (!d2h || host_is_pinned) effects.writes(to, "self");
   const auto work = Work::link(d2h, crossing_bytes(from, to), pinned);
   dev.stream(stream.id())
       .push(Task(TaskKind::copy, d2h ? "copy_d2h" : "copy_h2d", std::move(copy)), effects, work);
   if (!d2h) gather_on_device(to, /*reads=*/false);
   if (d2h && !host_is_pinned) clear_small_result(to);
-  if (blocking) dev.synchronize(stream.id());
+  if (!blocking) return;
+  if (non_blocking && !d2h) return dev.synchronize_implicitly(stream.id());
+  dev.synchronize(stream.id());
 }
 
 }  // namespace

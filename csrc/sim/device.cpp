@@ -71,6 +71,13 @@ void Device::synchronize(c10::StreamId id) {
   raise_fault();
 }
 
+void Device::synchronize_implicitly(c10::StreamId id) {
+  faults_.check_alive();
+  counters().synchronisations += 1;
+  stream(id).drain_implicitly();
+  raise_fault();
+}
+
 void Device::revive() noexcept {
   if (!faults_.lost()) return;
   if (phase() == Phase::forked) return;  // its streams stayed with the parent

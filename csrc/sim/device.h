@@ -32,6 +32,7 @@ class Device {
   // error.
   void synchronize();
   void synchronize(c10::StreamId id);
+  void synchronize_implicitly(c10::StreamId id);  // see Stream::drain_implicitly
   void raise_fault() { faults_.raise_if_any(); }
   void check_alive() const { faults_.check_alive(); }
   void revive() noexcept;  // of a lost device only; blocks until its streams are empty

@@ -126,6 +126,15 @@ void DeviceAllocator::raise_out_of_memory(const Request& request) {
       "limit with pamiq_storm.sim.configure(memory=...).");
 }
 
+// The block is not handed out before the uses that record_stream named are over: they need no edge.
+void DeviceAllocator::tell_detector(const Pending& freed) {
+  if (!detector().on()) return;
+  std::vector<Moment> moments;
+  for (const auto& use : freed.uses) moments.push_back(use->known());
+  detector().block_over(freed.data, freed.bytes, moments);
+  detector().device_block_freed(name_of(freed.owner), freed.data, freed.bytes);
+}
+
 void DeviceAllocator::free_block(void* data) noexcept {
   if (data == nullptr || !running()) return;  // at exit the system takes everything back
   try {
@@ -147,9 +156,10 @@ void DeviceAllocator::release(char* data) {
     users.swap(block.users);
   }
   note_memory(owner.device);
-  if (users.empty()) return retire(data, bytes, owner);
   Pending pending{data, bytes, owner, {}};
   for (const auto id : users) pending.uses.push_back(device(owner.device).stream(id).record());
+  tell_detector(pending);
+  if (pending.uses.empty()) return retire(data, bytes, owner);
   std::lock_guard lock(mutex_);
   pending_.push_back(std::move(pending));
   any_pending_ = true;
@@ -181,20 +191,7 @@ void DeviceAllocator::collect_finished() {
     }
     any_pending_ = !pending_.empty();
   }
-  for (const auto& p : finished) {
-    forget_uses(p);
-    retire(p.data, p.bytes, p.owner);
-  }
-}
-
-// What record_stream named is over: the block may be used again without an edge to it.
-void DeviceAllocator::forget_uses(const Pending& pending) {
-  if (!detector().on()) return;
-  std::vector<Moment> moments;
-  for (const auto& use : pending.uses) {
-    if (use->known()) moments.push_back(use->known());
-  }
-  detector().block_over(pending.data, pending.bytes, moments);
+  for (const auto& p : finished) retire(p.data, p.bytes, p.owner);
 }
 
 void DeviceAllocator::note_memory(c10::DeviceIndex index) {

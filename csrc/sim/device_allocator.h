@@ -48,7 +48,7 @@ class DeviceAllocator final : public c10::DeviceAllocator {
   char* from_cache(const Request& request);
   char* from_system(const Request& request);
   void collect_finished();
-  static void forget_uses(const Pending& pending);
+  static void tell_detector(const Pending& freed);
   void note_memory(c10::DeviceIndex device);
   void wait_for_pending(c10::DeviceIndex device);
   void give_back_unused(c10::DeviceIndex device);

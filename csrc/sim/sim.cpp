@@ -13,6 +13,7 @@
 #include "sim/hooks.h"
 #include "sim/lifecycle.h"
 #include "sim/races/detector.h"
+#include "sim/races/host_accesses.h"
 #include "sim/schedule.h"
 #include "sim/settings.h"
 #include "sim/timing/virtual_time.h"
@@ -64,6 +65,7 @@ void configure(const Config& config) {
                     "sim: the first enable() fixed whether memory has contents; it cannot change");
   settings().store(config);
   if (config.races != detector().on()) detector().turn(config.races);
+  watch_host_accesses(config.races);
 }
 
 Config current_config() {

@@ -11,6 +11,17 @@
 #include "sim/timing/virtual_stream.h"
 
 namespace storm::sim {
+namespace {
+
+c10::WarningHandler* ignore_warnings() {
+  struct Nobody final : c10::WarningHandler {
+    void process(const c10::Warning&) override {}
+  };
+  static auto* nobody = new Nobody;
+  return nobody;
+}
+
+}  // namespace
 
 void Stream::push(Task task, const Effects& effects, const Work& work) {
   check_usable();
@@ -51,6 +62,13 @@ void Stream::drain() {
   if (known) detector().host_learns(known);
 }
 
+void Stream::drain_implicitly() {
+  check_usable();
+  if (!running()) return;
+  wait_until_finished();
+  schedule().learn(now());
+}
+
 double Stream::slow_down(double factor) {
   std::lock_guard lock(mutex_);
   return std::exchange(slowdown_, factor);
@@ -63,6 +81,8 @@ void Stream::set_pace(Task& task) {
 }
 
 void Stream::run(Task& task) {
+  // What a CPU kernel has to say about how it was called is nothing to the program.
+  c10::WarningUtils::WarningHandlerGuard quiet(ignore_warnings());
   try {
     TORCH_CHECK(!task.pace().fails, "injected by pamiq_storm.sim.inject");
     task.run();

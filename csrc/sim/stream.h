@@ -40,6 +40,10 @@ class Stream {
   // Blocks until all that was pushed before the call is done.
   void drain();
 
+  // The same where a driver happens to wait: nothing to rely on, so the race detector gives it no
+  // meaning.
+  void drain_implicitly();
+
   // Kernels and copies pushed from now on take `factor` times as long; returns the factor before.
   double slow_down(double factor);
 

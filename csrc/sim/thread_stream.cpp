@@ -1,6 +1,8 @@
 #include "sim/thread_stream.h"
 
 #include <ATen/core/LegacyTypeDispatch.h>
+#include <ATen/record_function.h>
+
 #include <chrono>
 #include <thread>
 #include <utility>
@@ -83,6 +85,7 @@ void ThreadStream::start_thread() {
 void ThreadStream::run_thread() {
   prepare_worker_thread();
   at::AutoDispatchBelowADInplaceOrView no_autograd;
+  at::RecordFunctionGuard not_the_programs_own(/*is_enabled=*/false);
   for (;;) execute(next_task());
 }
 

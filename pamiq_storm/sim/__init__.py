@@ -19,6 +19,7 @@ never by importing `pamiq_storm`. It reads no environment variable.
 
 from pamiq_storm.profile import Profile, load_profile, profiles
 from pamiq_storm.sim.clock import MemoryPoint, Span, Timeline, advance, charge, now_ns, timeline
+from pamiq_storm.sim.detector import Race, RaceSide, clear_races, races
 from pamiq_storm.sim.enabling import configure, enable
 from pamiq_storm.sim.figures import SimStats, reset_stats, stats
 from pamiq_storm.sim.native import is_enabled
@@ -29,12 +30,15 @@ __all__ = [
     "Fuzz",
     "MemoryPoint",
     "Profile",
+    "Race",
+    "RaceSide",
     "SimStats",
     "Span",
     "Timeline",
     "advance",
     "capture",
     "charge",
+    "clear_races",
     "configure",
     "enable",
     "fuzz",
@@ -44,6 +48,7 @@ __all__ = [
     "load_profile",
     "now_ns",
     "profiles",
+    "races",
     "reset_stats",
     "stall",
     "stats",

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from pamiq_storm.profile import Profile
+from pamiq_storm.sim.detector import watch
 from pamiq_storm.sim.module import device_module
 from pamiq_storm.sim.native import enabled, keep
 from pamiq_storm.sim.settings import UNSET, Settings, Size
@@ -62,6 +63,7 @@ def enable(
     _sim.enable(config)
     _sim.set_profile(numbers)
     _keep_settings(settings)
+    watch.follow(_sim, settings.races)
     if not first:
         return
     keep(_sim)
@@ -92,6 +94,7 @@ def configure(**settings: Any) -> None:
     native.configure(config)
     native.set_profile(numbers)
     _keep_settings(changed)
+    watch.follow(native, changed.races)
 
 
 def _keep_settings(settings: Settings) -> None:

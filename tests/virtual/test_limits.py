@@ -84,27 +84,35 @@ def test_the_limit_is_the_profile_s_memory(ghost: Child) -> None:
     assert f"{memory / 2**20:.2f} MiB" in message
 
 
-def second_thread(warm: bool) -> list[str]:
+def second_thread() -> list[str]:
     x = torch.ones(8, device="sim")
+    calls = [
+        lambda: x.add_(1),
+        lambda: torch.Event(device="sim").record(),
+        lambda: torch.empty(1 << 22, pin_memory=True),
+    ]
     caught: list[str] = []
 
     def use() -> None:
-        try:
-            x.add_(1)
-        except RuntimeError as error:
-            caught.append(str(error))
+        for call in calls:
+            try:
+                call()
+            except RuntimeError as error:
+                caught.append(str(error))
 
+    torch.accelerator.empty_host_cache()
     thread = threading.Thread(target=use)
     thread.start()
     thread.join()
     x.add_(1)
+    assert len(caught) == len(calls)
     return caught
 
 
 def test_a_second_host_thread_is_refused_by_name(child: Child) -> None:
-    (message,) = child.run(second_thread, True)
-    assert "clock='virtual'" in message
-    assert "clock='threads'" in message
+    for message in child.run(second_thread):
+        assert "clock='virtual'" in message
+        assert "clock='threads'" in message
 
 
 def autograd_in_threads() -> float:

@@ -10,21 +10,15 @@
 #include <vector>
 
 #include "sim/effects.h"
-#include "sim/races/vector_clock.h"
+#include "sim/races/knowledge.h"
 
 namespace storm::sim {
 
-struct StreamName {
-  int device = 0;
-  int64_t stream = 0;
-  bool operator==(const StreamName&) const = default;
-};
-
 struct RaceSide {
   std::string operation;
-  std::string actor;   // "stream 3 of sim:0", "host", "allocator"
+  std::string actor;   // "stream 3 of sim:0", "host", "pinned allocator"
   std::string module;  // where it was issued, if known
-  std::string tensor;  // argument, dtype and shape
+  std::string tensor;  // "mat2: Float [8, 16]"; empty for plain bytes
 };
 
 struct Race {
@@ -60,6 +54,9 @@ class Detector {
   void device_block_taken(StreamName owner, const void* begin, size_t bytes);
   // All that is over at one of these moments no longer concerns the block (record_stream).
   void block_over(const void* begin, size_t bytes, const std::vector<Moment>& moments);
+  // Freed by the host: from now on it may be handed out to `owner` again, even if this run is lucky
+  // enough not to.
+  void device_block_freed(StreamName owner, const void* begin, size_t bytes);
   // Pinned memory: the allocator's own queries, which tell it about its blocks and the host
   // nothing.
   void allocator_learns(const Moment& moment);
@@ -75,7 +72,7 @@ class Detector {
   Detector();
 
   std::atomic<bool> on_{false};
-  std::unique_ptr<State> state_;  // guarded by a lock of its own
+  const std::unique_ptr<State> state_;  // guarded by a lock of its own
 };
 
 inline Detector& detector() {

@@ -1,7 +1,6 @@
 // What an actor knows of the others: for each, how many of its operations are over.
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -18,10 +17,16 @@ class VectorClock {
     if (actor >= ticks_.size()) ticks_.resize(actor + 1);
     return ++ticks_[actor];
   }
-  void join(const VectorClock& other) {
+  // Whether there was anything to learn.
+  bool join(const VectorClock& other) {
     if (other.ticks_.size() > ticks_.size()) ticks_.resize(other.ticks_.size());
-    for (size_t i = 0; i < other.ticks_.size(); ++i)
-      ticks_[i] = std::max(ticks_[i], other.ticks_[i]);
+    bool learnt = false;
+    for (size_t i = 0; i < other.ticks_.size(); ++i) {
+      if (other.ticks_[i] <= ticks_[i]) continue;
+      ticks_[i] = other.ticks_[i];
+      learnt = true;
+    }
+    return learnt;
   }
 
  private:

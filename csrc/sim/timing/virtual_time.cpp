@@ -74,11 +74,14 @@ void VirtualTime::host_works(double seconds) {
 }
 
 void VirtualTime::charge_call() {
-  if (on()) host_works(profile().api_s);
+  if (!on()) return;
+  check_thread();
+  host_works(profile().api_s);
 }
 
 void VirtualTime::charge_pinning(size_t bytes) {
   if (!on()) return;
+  check_thread();
   int64_t latest = 0;
   Profile profile;
   {

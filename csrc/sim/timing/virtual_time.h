@@ -31,7 +31,7 @@ class VirtualTime {
   void host_waits_until(int64_t ns);
   void host_works(double seconds);
 
-  // For calls that cost the host a known time; no-ops while off.
+  // For calls that cost the host a known time; no-ops while off. The first two check the thread.
   void charge_call();                 // an event recorded, waited for or queried
   void charge_pinning(size_t bytes);  // waits for the device, as drivers do
   void charge_unpinning();
