@@ -111,3 +111,23 @@ def test_trl_of_july_2026_moves_less_than_the_release_that_mended_it(device: str
         torch.accelerator.synchronize()
         moved.append(sim.stats().d2h_bytes - before)
     assert moved[0] < moved[1]
+
+
+@pytest.mark.races_on_purpose
+def test_trl_1_16_on_checkpointing_races_and_gives_wrong_gradients(device: str) -> None:
+    """What checkpointing recomputes from is dropped by Python, and its memory belongs to the stream of copies."""
+    if device != "sim":
+        pytest.skip("only the simulator has a race detector")
+    try:
+        peers.load("trl", device)
+    except peers.PeerMissing as missing:
+        pytest.skip(str(missing))
+    plain, _ = gradients(SMALL, "none", device)
+    sim.clear_races()
+    wrong = 0
+    for seed in range(4):
+        with sim.fuzz(seed, "2ms"):
+            found, _ = gradients(SMALL, "TRL on checkpoint", device)
+        wrong += not all(torch.equal(a, b) for a, b in zip(found, plain, strict=True))
+    assert {race.kind for race in sim.races()} == {"reuse"}
+    assert wrong, "reported by the detector, and the numbers were right"

@@ -53,11 +53,7 @@ class Mover:
         """Starts the copy to the host and gives the key."""
         compute = torch.accelerator.current_stream(self._device)
         while len(self._held) > self._manner.in_flight:
-            _, event = self._held.popleft()
-            if self._manner.host_waits:
-                event.synchronize()
-            else:
-                compute.wait_event(event)
+            self._let_go(compute, self._manner.host_waits)
         self._stream.wait_stream(compute)
         host = self._buffer(tensor)
         with self._stream:
@@ -77,7 +73,7 @@ class Mover:
         """The tensor again, on the device; compute waits for it."""
         compute = torch.accelerator.current_stream(self._device)
         while self._held:  # backward has begun: what is still held is let go behind its copy
-            compute.wait_event(self._held.popleft()[1])
+            self._let_go(compute, host_waits=False)
         for wanted in range(key, max(key - self._manner.ahead, 0) - 1, -1):
             if wanted in self._moved and self._moved[wanted].back is None:
                 self._fetch(self._moved[wanted])
@@ -89,6 +85,14 @@ class Mover:
         if self._pooled:
             self._pool.setdefault((moved.host.numel(), moved.host.dtype), []).append(moved.host)
         return moved.back.as_strided(moved.size, moved.stride)
+
+    def _let_go(self, compute: torch.Stream, host_waits: bool) -> None:
+        source, event = self._held.popleft()
+        if host_waits:
+            event.synchronize()
+        else:
+            compute.wait_event(event)
+        del source  # not before: its memory is free for whatever compute does next
 
     def _fetch(self, moved: _Moved) -> None:
         if self._manner.after_compute:
