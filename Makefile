@@ -18,7 +18,7 @@ FIXED_ADDRESSES := $(if $(filter thread,$(SANITIZE)),$(shell setarch -R true 2>/
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test build lint stubs mutants cpp-test cuda-check clean
+.PHONY: help demo test build lint stubs mutants bench-offload cpp-test cuda-check clean
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1@\2/p' Makefile | column -t -s@ 2>/dev/null || grep '## ' Makefile
@@ -26,7 +26,7 @@ help:  ## Show this list
 demo: $(DONE)/build $(DONE)/demo  ## Train a model that does not fit, with and without STORM (simulated where there is no GPU)
 	$(PY) -m pamiq_storm demo $(ARGS)
 
-test: $(DONE)/build $(DONE)/demo $(DONE)/test  ## Run the tests (ARGS="-k name" for some of them)
+test: $(DONE)/build $(DONE)/demo $(DONE)/test $(DONE)/peers  ## Run the tests (ARGS="-k name" for some of them)
 	$(PY) -m pytest -n 2 --dist worksteal $(ARGS)
 
 build: $(DONE)/build  ## Build the extensions into pamiq_storm/
@@ -40,6 +40,9 @@ stubs: $(DONE)/build $(DONE)/dev  ## Write pamiq_storm/*.pyi again from the buil
 
 mutants: $(DONE)/build $(DONE)/demo $(DONE)/test  ## Break the engine on purpose: does a test notice? (ARGS="-k name" for some)
 	$(PY) tools/mutants.py $(ARGS)
+
+bench-offload: $(DONE)/build $(DONE)/demo $(DONE)/peers  ## Compare ways to train what does not fit (minutes; simulated where there is no GPU), and write docs/offload-benchmark.md
+	$(PY) benchmarks/offload.py $(ARGS)
 
 cpp-test: $(DONE)/torch $(DONE)/cmake  ## Build and run the C++ tests (SANITIZE=address, which checks undefined behaviour too, or thread)
 	.venv/bin/cmake -S . -B $(CPP_BUILD) -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/.venv/bin/ninja \
@@ -76,3 +79,7 @@ $(DONE)/cmake: | $(DONE)/torch
 # The extras of pyproject.toml, without building anything again.
 $(DONE)/demo $(DONE)/test $(DONE)/dev: pyproject.toml | $(DONE)/torch
 	$(PY) tools/extras.py $(@F) > $@.txt && $(PIP) -r $@.txt && touch $@
+
+# Of the peers one file each is loaded; what the rest of them needs would be gigabytes.
+$(DONE)/peers: pyproject.toml | $(DONE)/torch
+	$(PY) tools/extras.py $(@F) > $@.txt && $(PIP) --no-deps -r $@.txt && touch $@

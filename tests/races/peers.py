@@ -19,10 +19,10 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from pamiq_storm.bench.offload import peers
 from torch import Tensor, nn
 
 from pamiq_storm import sim
+from pamiq_storm.bench.offload import peers
 from tests.races.observe import observe
 
 Offloader = Callable[[], AbstractContextManager[Any]]

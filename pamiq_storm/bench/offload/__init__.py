@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from pamiq_storm.bench.console import Console
-from pamiq_storm.bench.offload import charges, claims, peers, plan, schedule, virtual
+from pamiq_storm.bench.offload import charges, claims, peers, plan, schedule
 from pamiq_storm.bench.offload.plan import Selection
 from pamiq_storm.bench.offload.rows import rows
 from pamiq_storm.bench.offload.samples import AS_IS, Job, Sample
@@ -70,7 +70,6 @@ def _results(machine: str, jobs: Sequence[Job], samples: Sequence[Sample], quick
         facts["clock"] = "virtual" + (", sizes of a test: times mean nothing" if quick else "")
         facts["charged_us"] = {name: seconds * 1e6 for name, seconds in charges.STORM.items()}
         facts["sensitivity"] = claims.sensitivity(samples)
-        facts["variants"] = list(virtual.variants())
     profiles = ", ".join(dict.fromkeys(sample.profile for sample in samples))
     return collect("offload", "sim" if simulated else "cuda", simulated, profiles, rows(samples), facts)
 

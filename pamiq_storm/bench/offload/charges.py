@@ -1,7 +1,7 @@
 """What hooks cost the host, for a clock that is computed and sees only calls of the device.
 
-Python hooks are charged where torch meets them: in `saved_tensors_hooks`, whoever made them. What they do with the device
-is charged besides, by the clock itself.
+Python hooks are charged where torch meets them: in `saved_tensors_hooks`, whoever made them. What they do with the
+device is charged besides, by the clock itself.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class HookCost:
 FREE = HookCost(0, 0)
 
 BARE_PYTHON = HookCost(1.7 * US, 1.4 * US)
-"""A Python hook that does next to nothing, as those of checkpointing: `python_detach` of benchmarks/results/hooks.json."""
+"""Python hooks that do next to nothing, like checkpointing: `python_detach` in benchmarks/results/hooks.json."""
 
 STORM = {"storm::offload": 9.3 * US, "storm::fetch": 8.5 * US}
 """Ours, by profiler range: `storm_offloaded` of the same file. Issuing the copies is in these figures and is charged by

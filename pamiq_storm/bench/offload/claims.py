@@ -139,10 +139,11 @@ STATEMENTS: Sequence[Statement] = (
         _every(_pcie, ("save_on_cpu", "torchtune", "trl", OURS), _slower_than("compile@0.5")),
     ),
     Statement(
-        "With many small tensors the Python hooks of `save_on_cpu`, `torchtune` and `trl` take at least four times as long "
-        "as no offload.",
+        "With many small tensors `save_on_cpu`, `torchtune` and `trl` take at least four times as long as no offload.",
         _every(
-            lambda cell: not _bound_by_device(cell), ("save_on_cpu", "torchtune", "trl"), lambda row, _: _ratio(row) >= 4
+            lambda cell: not _bound_by_device(cell),
+            ("save_on_cpu", "torchtune", "trl"),
+            lambda row, _: _ratio(row) >= 4,
         ),
     ),
     Statement(

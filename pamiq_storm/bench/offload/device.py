@@ -80,7 +80,8 @@ class HostClock:
         return time.perf_counter()
 
     def charge(self, seconds: float) -> None:
-        return None
+        """Nothing: it passes by itself."""
+        del seconds
 
     def limit_memory(self, limit_bytes: int | None) -> None:
         self._hardware.limit_memory(limit_bytes)

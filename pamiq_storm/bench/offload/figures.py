@@ -48,7 +48,9 @@ def memory_lines(results: Results) -> bytes:
             width = found["step_ms"] / len(heights)
             times = [(index + 0.5) * width for index in range(len(heights))]
             panel.plot(times, heights, label=arm, color=_colour(arm), linewidth=2.2 if arm == "storm" else 1.2)
-        panel.set(title=cell, xlabel="host's time in one step, ms", ylabel="allocated, GB", xlim=(0, None), ylim=(0, None))
+        panel.set(
+            title=cell, xlabel="host's time in one step, ms", ylabel="allocated, GB", xlim=(0, None), ylim=(0, None)
+        )
         panel.legend(frameon=False, fontsize="small")
     figure.suptitle(f"Memory over one step{_label(results)}")
     return drawing.png(figure)

@@ -47,22 +47,14 @@ def _merged(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 def _highest(points: list[tuple[int, int]], begin: int, width: float, slices: int) -> list[int]:
-    highest: list[int | None] = [None] * slices
-    before = 0
-    for time, size in points:
-        if time < begin:
-            before = size
-            continue
-        index = min(int((time - begin) / width), slices - 1)
-        highest[index] = max(highest[index] or 0, size)
-    filled: list[int] = []
-    last = {time: size for time, size in points}
-    level, ordered = before, sorted(last)
-    at = 0
-    for index in range(slices):
+    """The greatest size in each slice, that which it began with included. Points are in the order of time."""
+    highest, level, at = list[int](), 0, 0
+    for index in range(-1, slices):  # the first is what came before
         end = begin + (index + 1) * width
-        filled.append(max(level, highest[index] or 0))
-        while at < len(ordered) and ordered[at] < end:
-            level = last[ordered[at]]
+        top = level
+        while at < len(points) and points[at][0] < end:
+            level = points[at][1]
+            top = max(top, level)
             at += 1
-    return filled
+        highest.append(top)
+    return highest[1:]

@@ -71,7 +71,9 @@ def _measure(job: Job, name: str, instrument: HostClock, profile: str) -> Sample
     except PeerMissing as missing:
         return Sample(job.workload, profile, AS_IS, name, note=str(missing))
     except torch.OutOfMemoryError as error:
-        return Sample(job.workload, profile, AS_IS, name, fits=False, note=f"does not fit: {str(error).splitlines()[0]}")
+        return Sample(
+            job.workload, profile, AS_IS, name, fits=False, note=f"does not fit: {str(error).splitlines()[0]}"
+        )
 
 
 def _steps(job: Job, arm: Arm, training: Training, instrument: HostClock, found: Sample) -> Sample:

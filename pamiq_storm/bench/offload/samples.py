@@ -12,7 +12,7 @@ from pamiq_storm.bench.offload.steps import Step
 AS_IS = "as is"
 """The variant that is the profile itself."""
 
-MACHINES = ("virtual", "threads", "cuda")
+MACHINES = ("virtual", "ladder", "threads", "cuda")
 
 
 @dataclass(frozen=True)
@@ -24,12 +24,15 @@ class Job:
     """Names; on a device with a clock of its own, none."""
     arms: tuple[str, ...]
     machine: str
-    """One of `MACHINES`: the simulator's computed clock, its threads, or a GPU."""
+    """One of `MACHINES`: the simulator's computed clock, the same for the ladder that leads from earlier figures to
+    these, the simulator's threads, or a GPU."""
     quick: bool
     variants: bool = False
     """Whether to go through rates that are higher and lower, too."""
     timelines: tuple[str, ...] = ()
     """The profiles under which the measured step is recorded."""
+    note: str = ""
+    """What only one machine asks for."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,8 @@ def from_json(found: list[dict[str, Any]]) -> list[Sample]:
 
 def job_from_json(found: dict[str, Any]) -> Job:
     """A `Job` whose lists are tuples again."""
-    return Job(**{key: tuple(value) if isinstance(value, list) else value for key, value in found.items()})
+    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in found.items()}
+    return Job(**values)
 
 
 def _sample(steps: list[dict[str, Any]], link: dict[str, float] | None, **others: Any) -> Sample:

@@ -53,14 +53,15 @@ def train(arm: Arm, training: Training, instrument: Instrument, cost: HookCost) 
     charged = python_hooks_charged(cost, instrument.charge) if instrument.virtual and cost != FREE else nullcontext()
     events = [torch.Event(instrument.device, enable_timing=True) for _ in range(4)]
     begin = instrument.seconds()
-    training.optimizer.zero_grad(set_to_none=True)
+    training.workload.model.zero_grad(set_to_none=True)
     with charged:
         events[0].record()
         loss = arm.forward(*training.batch)
         events[1].record()
         loss.backward()
         events[2].record()
-    training.optimizer.step()
+    if training.optimizer is not None:
+        training.optimizer.step()
     events[3].record()
     torch.accelerator.synchronize()
     end = instrument.seconds()
@@ -81,7 +82,7 @@ def train(arm: Arm, training: Training, instrument: Instrument, cost: HookCost) 
 def release(training: Training | None = None) -> None:
     """Gradients, torch's cached device memory and its cached pinned memory are given back."""
     if training is not None:
-        training.optimizer.zero_grad(set_to_none=True)
+        training.workload.model.zero_grad(set_to_none=True)
     gc.collect()
     torch.accelerator.synchronize()
     torch.accelerator.empty_cache()

@@ -33,10 +33,10 @@ ENDLESS_HOST = 1 << 44
 QUICK_WINDOW = 16 << 10
 
 
-def variants() -> dict[str, tuple[float, float]]:
+def variants(quick: bool = False) -> dict[str, tuple[float, float]]:
     """Factors of the link's rates and of those of matrix products, by name: all pairs of a fifth less, as is, a fifth
-    more. The profile itself comes first."""
-    pairs = sorted(itertools.product(SCALES, SCALES), key=lambda pair: pair != (1.0, 1.0))
+    more. The profile itself comes first; a quick run tries one other."""
+    pairs = sorted(itertools.product(SCALES, SCALES), key=lambda pair: pair != (1.0, 1.0))[: 2 if quick else None]
     return {_variant_name(link, matmul): (link, matmul) for link, matmul in pairs}
 
 
@@ -54,20 +54,20 @@ class _Runner:
     def __init__(self, job: Job, arm: str, instrument: VirtualClock) -> None:
         self._job, self._name, self._instrument = job, arm, instrument
         self._kind = KINDS[arm]
-        self._training: Training | None = None
-        self._arm: Arm | None = None
+        self._built: tuple[Arm, Training] | None = None
 
     def samples(self, profiles: Sequence[Profile]) -> Iterator[Sample]:
         for profile in profiles:
             self._use(profile)
             try:
-                self._build(profile)
+                arm, training = self._build(profile)
             except PeerMissing as missing:
                 yield Sample(self._job.workload, profile.name, AS_IS, self._name, note=str(missing))
                 continue
-            first, *others = self._under(profile)
-            yield self._held_to_memory(first, profile)
+            first, *others = self._under(profile, arm, training)
+            yield self._held_to_memory(first, profile, arm, training)
             yield from others
+            del arm, training
         self._drop()
 
     def _use(self, profile: Profile) -> None:
@@ -75,59 +75,60 @@ class _Runner:
         self._instrument.use(profile.replace(host_memory_bytes=0))
         self._instrument.limit_memory(None)
 
-    def _build(self, profile: Profile) -> None:
-        if self._arm is not None and self._kind.portable:
-            return
+    def _build(self, profile: Profile) -> tuple[Arm, Training]:
+        if self._built is not None and self._kind.portable:
+            return self._built
         self._drop()
         training = workloads.make(self._job.workload, self._job.quick, self._instrument.device)
         bounds = Bounds.of(profile.memory_bytes, ENDLESS_HOST)
         if self._job.quick:
             bounds = Bounds(QUICK_WINDOW, 1 << 30, min_bytes=1024)
-        self._arm = self._kind.make(training.workload, self._instrument.device, bounds)
-        self._training = training
+        self._built = (self._kind.make(training.workload, self._instrument.device, bounds), training)
+        return self._built
 
     def _drop(self) -> None:
-        if self._arm is not None:
-            self._arm.close()
-        self._arm = self._training = None
+        if self._built is not None:
+            self._built[0].close()
+        self._built = None
         release()
 
-    def _under(self, profile: Profile) -> Iterator[Sample]:
-        assert self._arm and self._training
-        bits = digest(self._arm, self._training) if self._job.quick else None
-        for name, (link, matmul) in variants().items():
+    def _under(self, profile: Profile, arm: Arm, training: Training) -> Iterator[Sample]:
+        bits = digest(arm, training) if self._job.quick else None
+        for name, (link, matmul) in variants(self._job.quick).items():
             if name != AS_IS and not self._job.variants:
                 continue
             scaled = profile.scaled(link=link, matmul=matmul)
             self._use(scaled)
-            step, timeline = self._step(profile, WARM_UP if name == AS_IS else 1, name == AS_IS)
+            step, timeline = self._step(profile, arm, training, name == AS_IS)
             yield Sample(
                 self._job.workload, profile.name, name, self._name, (step,), self._instrument.link(),
                 digest=bits, timeline=timeline,
             )  # fmt: skip
 
-    def _step(self, profile: Profile, warm_up: int, may_record: bool) -> tuple[Step, dict[str, object] | None]:
-        assert self._arm and self._training
+    def _step(
+        self, profile: Profile, arm: Arm, training: Training, anew: bool
+    ) -> tuple[Step, dict[str, object] | None]:
+        """The step after warming up: from empty caches, or from where the last one left off."""
         cost = hook_cost(self._kind.hooks, profile.hook_s)
-        if warm_up > 1:
-            release(self._training)
-        for _ in range(warm_up):
-            train(self._arm, self._training, self._instrument, cost)
-        if not (may_record and profile.name in self._job.timelines):
-            return train(self._arm, self._training, self._instrument, cost), None
+        if anew:
+            release(training)
+        for _ in range(WARM_UP if anew else 1):
+            train(arm, training, self._instrument, cost)
+        if not (anew and profile.name in self._job.timelines):
+            return train(arm, training, self._instrument, cost), None
         with self._instrument.timeline() as timeline:
             begin = sim.now_ns()
-            step = train(self._arm, self._training, self._instrument, cost)
+            step = train(arm, training, self._instrument, cost)
         return step, binned(timeline, begin, sim.now_ns())
 
-    def _held_to_memory(self, free: Sample, profile: Profile) -> Sample:
+    def _held_to_memory(self, free: Sample, profile: Profile, arm: Arm, training: Training) -> Sample:
         """The same within the device's memory if it fits, else with a note of what is missing."""
         needed = free.steps[0].peak_allocated_bytes
         if needed <= profile.memory_bytes:
             self._use(profile)
             self._instrument.limit_memory(profile.memory_bytes)
             try:
-                step, timeline = self._step(profile, WARM_UP, True)
+                step, timeline = self._step(profile, arm, training, anew=True)
                 return replace(free, steps=(step,), fits=True, timeline=timeline)
             except torch.OutOfMemoryError:
                 needed = free.steps[0].peak_reserved_bytes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from pamiq_storm.bench.arms import Workload
 from pamiq_storm.bench.offload.networks.gpt import GPT2
-from pamiq_storm.bench.offload.networks.llama import Llama, LlamaSizes
+from pamiq_storm.bench.offload.networks.llama import Llama, LlamaBlock, LlamaSizes, angles, plain
 from pamiq_storm.bench.offload.networks.small import SmallTensors
+from pamiq_storm.bench.offload.networks.stack import Stack
 from pamiq_storm.bench.offload.networks.unet import UNet
-from pamiq_storm.demo.gpt import GPTSizes
+from pamiq_storm.demo.gpt import Block, GPTSizes
 
 DTYPE = torch.bfloat16
 """Of parameters, activations and the optimizer's state; the loss over a vocabulary is computed in single precision."""
@@ -26,7 +27,7 @@ class Training:
 
     workload: Workload
     batch: tuple[Tensor, Tensor]
-    optimizer: torch.optim.Optimizer
+    optimizer: torch.optim.Optimizer | None
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,14 @@ class Recipe:
 
 
 def make(name: str, quick: bool, device: torch.device) -> Training:
-    """Builds a workload on `device` with seeded weights and one seeded batch."""
-    recipe = recipes(quick)[name]
+    """Builds a workload on `device` with seeded weights, one seeded batch and an optimizer."""
+    training = build(name, recipes(quick)[name], device)
+    trained = [parameter for parameter in training.workload.model.parameters() if parameter.requires_grad]
+    return replace(training, optimizer=torch.optim.AdamW(trained, lr=1e-4, fused=True))
+
+
+def build(name: str, recipe: Recipe, device: torch.device) -> Training:
+    """The same of any recipe, without an optimizer."""
     torch.manual_seed(0)
     default = torch.get_default_dtype()
     torch.set_default_dtype(DTYPE)
@@ -53,10 +60,8 @@ def make(name: str, quick: bool, device: torch.device) -> Training:
             batch = recipe.batch(torch.Generator().manual_seed(0))
     finally:
         torch.set_default_dtype(default)
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=1e-4, fused=True)
     blocks: list[nn.Module] = list(model.blocks)  # pyright: ignore[reportArgumentType]
-    return Training(Workload(name, model, blocks, recipe.loss), (batch[0].to(device), batch[1].to(device)), optimizer)
+    return Training(Workload(name, model, blocks, recipe.loss), (batch[0].to(device), batch[1].to(device)), None)
 
 
 def recipes(quick: bool) -> Mapping[str, Recipe]:
@@ -72,6 +77,31 @@ def token_loss(model: nn.Module, tokens: Tensor, targets: Tensor) -> Tensor:
 def image_loss(model: nn.Module, image: Tensor, target: Tensor) -> Tensor:
     """Squared error, in single precision."""
     return (model(image).float() - target.float()).square().mean()
+
+
+def no_loss(model: nn.Module, x: Tensor, _target: Tensor) -> Tensor:
+    """What backward can start from, and saves nothing."""
+    return model(x).sum()
+
+
+def _bare_gpt(sizes: GPTSizes, batch: int) -> Recipe:
+    return Recipe(
+        "the blocks alone",
+        lambda: Stack([Block(sizes) for _ in range(sizes.layers)]),
+        lambda generator: _hidden_batch(generator, batch, sizes.context, sizes.width),
+        no_loss,
+    )
+
+
+def _bare_llama(sizes: LlamaSizes, tokens: int) -> Recipe:
+    return Recipe(
+        "the blocks alone",
+        lambda: Stack(
+            [LlamaBlock(sizes, plain) for _ in range(sizes.layers)], angles(tokens, sizes.width // sizes.heads)
+        ),
+        lambda generator: _hidden_batch(generator, 1, tokens, sizes.width),
+        no_loss,
+    )
 
 
 def _gpt(layers: int, width: int, heads: int, batch: int, tokens: int, vocabulary: int) -> Recipe:
@@ -119,13 +149,17 @@ def _unet(widths: tuple[int, ...], depth: int, groups: int, batch: int, channels
     )
 
 
+def _hidden_batch(generator: torch.Generator, batch: int, tokens: int, width: int) -> tuple[Tensor, Tensor]:
+    return torch.randn(batch, tokens, width, generator=generator), torch.zeros(1)
+
+
 def _token_batch(generator: torch.Generator, batch: int, tokens: int, vocabulary: int) -> tuple[Tensor, Tensor]:
     drawn = torch.randint(vocabulary, (batch, tokens + 1), generator=generator)
     return drawn[:, :-1].contiguous(), drawn[:, 1:].contiguous()
 
 
 _LLAMA = LlamaSizes(layers=16, width=4096, heads=32, kv_heads=8, hidden=14336, vocabulary=32768)
-_TINY = LlamaSizes(layers=3, width=64, heads=4, kv_heads=2, hidden=160, vocabulary=97)
+_TINY = LlamaSizes(layers=2, width=64, heads=4, kv_heads=2, hidden=160, vocabulary=97)
 
 FULL: Mapping[str, Recipe] = {
     "W1": _gpt(layers=24, width=1024, heads=16, batch=8, tokens=1024, vocabulary=50304),
@@ -138,9 +172,17 @@ FULL: Mapping[str, Recipe] = {
 }
 
 QUICK: Mapping[str, Recipe] = {
-    "W1": _gpt(layers=3, width=64, heads=4, batch=2, tokens=32, vocabulary=97),
+    "W1": _gpt(layers=2, width=64, heads=4, batch=2, tokens=32, vocabulary=97),
     "W2:2048": _llama(_TINY, 48),
-    "W3": _small(layers=4, width=64, rows=32, classes=11),
+    "W3": _small(layers=3, width=64, rows=32, classes=11),
     "W4": _llama(_TINY, 48, rank=4),
-    "unet": _unet((32, 64), depth=1, groups=8, batch=2, channels=3, side=16),
+    "unet": _unet((16, 32), depth=1, groups=8, batch=2, channels=3, side=16),
 }
+
+BARE: Mapping[str, Recipe] = {
+    "W1": _bare_gpt(GPTSizes(context=1024, layers=24, width=1024, heads=16), batch=8),
+    "W2:2048": _bare_llama(_LLAMA, 2048),
+    "W2:8192": _bare_llama(_LLAMA, 8192),
+    "W2:32768": _bare_llama(_LLAMA, 32768),
+}
+"""The same blocks as the earlier figures had them: without embedding, head, loss and optimizer."""

@@ -90,7 +90,7 @@ class Llama(nn.Module):
         self.blocks = nn.ModuleList(LlamaBlock(sizes, projection) for _ in range(sizes.layers))
         self.norm = nn.RMSNorm(sizes.width, eps=1e-5)
         self.output = plain(sizes.width, sizes.vocabulary)
-        cosine, sine = _angles(tokens, sizes.width // sizes.heads)
+        cosine, sine = angles(tokens, sizes.width // sizes.heads)
         self.cosine = nn.Buffer(cosine, persistent=False)
         self.sine = nn.Buffer(sine, persistent=False)
         if lora_rank is not None:
@@ -115,7 +115,8 @@ def rotated(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
     return x * cosine + torch.cat((-right, left), dim=-1) * sine
 
 
-def _angles(tokens: int, width: int) -> tuple[Tensor, Tensor]:
+def angles(tokens: int, width: int) -> tuple[Tensor, Tensor]:
+    """Cosine and sine for `rotated`, `[tokens, width]`."""
     # On the host: a handful of numbers, and the same bits on every device.
     frequency = 10_000.0 ** (-torch.arange(0, width, 2, device="cpu", dtype=torch.float32) / width)
     angle = torch.outer(torch.arange(tokens, device="cpu", dtype=torch.float32), frequency).repeat(1, 2)

@@ -1,0 +1,39 @@
+"""Earlier figures of the same arms, taken on another simulated accelerator, and their settings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pamiq_storm.profile import Profile
+
+
+@dataclass(frozen=True)
+class EarlierRow:
+    """Times relative to no offload, by arm; ours was an engine that shared no bytes between saved views."""
+
+    workload: str
+    profile: str
+    none_ms: float
+    ratio: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """The table, how it was taken, and the numbers of its machines where they differ from the profiles."""
+
+    settings: str
+    numbers: Mapping[str, Mapping[str, float]]
+    rows: tuple[EarlierRow, ...]
+
+    @staticmethod
+    def read(path: Path) -> Earlier:
+        """Reads the file of data."""
+        found = json.loads(path.read_text())
+        return Earlier(found["settings"], found["numbers"], tuple(EarlierRow(**row) for row in found["rows"]))
+
+    def machine(self, profile: Profile) -> Profile:
+        """The profile with the numbers that were used then."""
+        return profile.replace(**self.numbers[profile.name])
