@@ -82,8 +82,9 @@ class Examined(NamedTuple):
     wrong: int  # steps with wrong gradients there
 
 
-def examine(file: Path) -> Examined:
-    offloader, model = load(file).OffloadActivations, network()
+def examine(offloader_of: Callable[[nn.Module], Offloader]) -> Examined:
+    model = network()
+    offloader = offloader_of(model)
     return Examined(
         observe(lambda: gradients(model, offloader)),
         observe(lambda: on_a_stream_of_the_users(model, offloader)),
@@ -92,7 +93,7 @@ def examine(file: Path) -> Examined:
 
 
 def tell(file: Path) -> None:
-    found = examine(file)
+    found = examine(lambda model: load(file).OffloadActivations)
     print(f"{file}\n  default stream: {len(found.default)} races\n  a user's stream: {len(found.users)} races")
     for kind in sorted({race.kind for race in found.users}):
         alike = [race for race in found.users if race.kind == kind]

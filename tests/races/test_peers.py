@@ -6,10 +6,11 @@ from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
+import torch
 
-from pamiq_storm import sim
+from pamiq_storm import OffloadConfig, offload, sim
 from pamiq_storm.bench.offload import peers
-from tests.races.peers import Examined, examine
+from tests.races.peers import Examined, examine, load
 
 pytestmark = [
     pytest.mark.races_on_purpose,
@@ -22,7 +23,17 @@ def examined(name: str, release: str) -> Examined:
         pytest.skip(f"{name} {release} is examined here, and this is: {installed}")
     sim.enable(memory="1GiB", d2h="2GB/s", h2d="2GB/s")
     package = peers.RELEASES[name]
-    return examine(Path(str(distribution(package.package).locate_file(package.path))))
+    file = Path(str(distribution(package.package).locate_file(package.path)))
+    return examine(lambda model: load(file).OffloadActivations)
+
+
+def test_this_engine_does_not_race_and_its_gradients_are_right(device: str, config: OffloadConfig) -> None:
+    assert examine(lambda model: lambda: offload(model, config)) == Examined([], [], 0)
+
+
+def test_torchs_own_does_not_race_and_its_gradients_are_right(device: str) -> None:
+    save_on_cpu = torch.autograd.graph.save_on_cpu
+    assert examine(lambda model: lambda: save_on_cpu(pin_memory=True)) == Examined([], [], 0)
 
 
 def test_torchtune_races_on_a_users_stream_and_its_gradients_are_wrong() -> None:
@@ -33,7 +44,4 @@ def test_torchtune_races_on_a_users_stream_and_its_gradients_are_wrong() -> None
 
 
 def test_trl_does_not_race_and_its_gradients_are_right() -> None:
-    found = examined("trl", "1.16.0")
-    assert found.default == []
-    assert found.users == []
-    assert found.wrong == 0
+    assert examined("trl", "1.16.0") == Examined([], [], 0)
