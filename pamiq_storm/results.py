@@ -104,9 +104,35 @@ class ArmRow:
     bit_identical: bool | None = None
 
 
-Row = OffloadRow | HookRow | PublishRow | ArmRow
+@dataclass(frozen=True)
+class FidelityRow:
+    """A published overhead and the simulator's. Overheads are fractions: of the baseline's time, or throughput lost."""
 
-ROW_TYPES: dict[str, type[Row]] = {"demo": OffloadRow, "hooks": HookRow, "publish": PublishRow, "offload": ArmRow}
+    source: str
+    setting: str
+    method: str
+    baseline: str
+    quoted: str
+    published: float
+    predicted: float
+    lowest: float | None
+    """With the link and the matrix products each 20 % faster and slower; None where that was not run."""
+    highest: float | None
+    method_ms: float
+    baseline_ms: float
+    fitted: bool
+    within: bool
+
+
+Row = OffloadRow | HookRow | PublishRow | ArmRow | FidelityRow
+
+ROW_TYPES: dict[str, type[Row]] = {
+    "demo": OffloadRow,
+    "hooks": HookRow,
+    "publish": PublishRow,
+    "offload": ArmRow,
+    "fidelity": FidelityRow,
+}
 """The row type of each suite; a new suite adds its own here."""
 
 Facts = Mapping[str, Any]

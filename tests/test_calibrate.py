@@ -56,3 +56,34 @@ def test_a_file_of_another_kind_is_refused_before_anything_is_measured(tmp_path:
     assert done.returncode == 1
     assert done.stderr.strip().endswith("the name of a profile's file ends in .toml")
     assert done.stdout == ""
+
+
+ROUND_TRIP = """
+import sys, torch
+from pathlib import Path
+from pamiq_storm import sim
+sim.enable(memory="ghost", clock="virtual", profile=sys.argv[1])
+from pamiq_storm.calibrate import calibrate
+calibrate(torch.device("sim", 0), sys.argv[1], "the virtual clock").write(Path(sys.argv[2]))
+"""
+
+
+@pytest.mark.parametrize("name", ["rtx4090", "h100-pcie", "gh200"])
+def test_under_the_virtual_clock_it_gives_back_the_profile(name: str, tmp_path: Path) -> None:
+    """A test of both: what the clock charges is what the profile says, and calibrate sees what is charged."""
+    command = [sys.executable, "-c", ROUND_TRIP, name, str(tmp_path / "found.toml")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    found, true = load_profile(tmp_path / "found.toml"), load_profile(name)
+    for peak in ("half_flops", "tf32_flops", "single_flops", "double_flops"):
+        assert getattr(found, peak) == pytest.approx(getattr(true, peak) * true.matmul_efficiency, rel=0.02), peak
+    for kind in ("convolution", "attention", "attention_backward"):
+        reached = getattr(found, f"{kind}_efficiency") * found.half_flops
+        assert reached == pytest.approx(getattr(true, f"{kind}_efficiency") * true.half_flops, rel=0.02), kind
+    reached = true.memory_bytes_per_s * true.memory_efficiency
+    assert found.memory_bytes_per_s * found.memory_efficiency == pytest.approx(reached, rel=0.02)
+    assert found.memory_bytes == true.memory_bytes
+    rates = ("d2h_bytes_per_s", "h2d_bytes_per_s", "pageable_bytes_per_s", "pin_bytes_per_s")
+    times = ("kernel_floor_s", "copy_latency_s", "launch_s", "api_s", "pin_s", "unpin_s")
+    for number in (*rates, *times, "device_malloc_s", "device_free_s"):
+        assert getattr(found, number) == pytest.approx(getattr(true, number), rel=0.02), number

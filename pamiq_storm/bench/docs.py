@@ -28,3 +28,17 @@ def figures_table(results: Results) -> str:
         ]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def with_section(text: str, name: str, content: str) -> str:
+    """The page with what stands between the comments `name: begin` and `name: end` replaced.
+
+    Raises:
+        ValueError: the page has not exactly one such pair.
+    """
+    begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->\n"
+    before, first, rest = text.partition(begin)
+    _, second, after = rest.partition(end)
+    if not (first and second) or begin in after:
+        raise ValueError(f"the page needs one {begin.strip()} and one {end.strip()} after it")
+    return f"{before}{begin}{content.rstrip()}\n{end}{after}"

@@ -9,7 +9,7 @@ from pamiq_storm.bench.drawing import PlottingError
 from pamiq_storm.bench.drawing import figure as _figure
 from pamiq_storm.bench.drawing import png as _png
 from pamiq_storm.bench.timeline import MemoryLine
-from pamiq_storm.results import ArmRow, HookRow, PublishRow, Results
+from pamiq_storm.results import ArmRow, FidelityRow, HookRow, PublishRow, Results
 
 COLOURS = {"none": "#6b7280", "save_on_cpu": "#d97706", "checkpoint": "#2563eb", "storm": "#be123c"}
 DIRECTIONS = [("forward", "added_forward_us", 0.2, "#2563eb"), ("backward", "added_backward_us", -0.2, "#93c5fd")]
@@ -62,6 +62,10 @@ def plot(results: Results) -> bytes:
         from pamiq_storm.bench.offload.figures import step_against_peak
 
         return step_against_peak(results)
+    if any(isinstance(row, FidelityRow) for row in results.rows):
+        from pamiq_storm.bench.fidelity.figure import predicted_against_published
+
+        return predicted_against_published(results)
     raise PlottingError(f"there is no figure for suite {results.suite!r}")
 
 

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pamiq_storm.bench import hooks, offload, publish
+from pamiq_storm.bench import fidelity, hooks, offload, publish
 from pamiq_storm.bench.console import Console
 from pamiq_storm.results import Results
 
 Suite = Callable[[str, bool, Console], Results]
 """Takes the device's name (`auto`, `cuda`, `sim`), whether to be quick, and where to speak."""
 
-SUITES: dict[str, Suite] = {"hooks": hooks.run, "offload": offload.run, "publish": publish.run}
+SUITES: dict[str, Suite] = {
+    "fidelity": fidelity.run,
+    "hooks": hooks.run,
+    "offload": offload.run,
+    "publish": publish.run,
+}

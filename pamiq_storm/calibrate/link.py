@@ -38,16 +38,20 @@ def _copies(device: torch.device, to_host: bool, size: int) -> Operation:
 
 
 def _pageable(meter: Meter) -> float:
-    size = 32 * MIB
-    there = torch.zeros(size, dtype=torch.uint8, device=meter.device)
-    here = torch.zeros(size, dtype=torch.uint8)
+    """By the difference of two sizes: what a copy costs whatever its size falls out."""
 
-    def both_ways() -> None:
-        here.copy_(there)
-        there.copy_(here)
-        torch.accelerator.synchronize(meter.device)
+    def seconds(size: int) -> float:
+        there = torch.zeros(size, dtype=torch.uint8, device=meter.device)
+        here = torch.zeros(size, dtype=torch.uint8)
 
-    return 2 * size / meter.median_host_s(both_ways)
+        def both_ways() -> None:
+            here.copy_(there)
+            there.copy_(here)
+            torch.accelerator.synchronize(meter.device)
+
+        return meter.median_host_s(both_ways)
+
+    return 2 * 24 * MIB / max(seconds(32 * MIB) - seconds(8 * MIB), 1e-9)
 
 
 def _pinning(meter: Meter) -> Numbers:

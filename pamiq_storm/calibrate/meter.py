@@ -15,12 +15,16 @@ Sized = Callable[[int], tuple[Operation, float]]
 LONG_ENOUGH_S = 4e-3
 """An operation that takes this long hides what starting it costs."""
 
+FILLER_S = 3e-4
+MOST_FILLERS = 256
+"""What keeps a device busy while the host issues: each much longer than issuing it takes."""
+
 
 def clock() -> Callable[[], int]:
     """Nanoseconds of the host: virtual ones where the simulator's clock is virtual."""
     from pamiq_storm import sim
 
-    return getattr(sim, "now_ns", time.perf_counter_ns) if sim.is_enabled() else time.perf_counter_ns
+    return sim.now_ns if sim.is_enabled() else time.perf_counter_ns
 
 
 class Meter:
@@ -30,7 +34,7 @@ class Meter:
         self.device = device
         self.repeats = repeats
         self._now = clock()
-        self._square = torch.ones(512, 512, device=device)
+        self._filler = self._made_filler()
         self._fillers = 4
 
     def host_s(self, operation: Operation, calls: int = 1) -> float:
@@ -57,7 +61,7 @@ class Meter:
         times: list[float] = []
         while len(times) < self.repeats:
             for _ in range(self._fillers):
-                torch.mm(self._square, self._square)
+                self._filler()
             begin, end = self._event(), self._event()
             begin.record()
             for _ in range(calls):
@@ -65,7 +69,7 @@ class Meter:
             end.record()
             late = begin.query()  # the device got here before the host had issued all: it had to wait
             torch.accelerator.synchronize(self.device)
-            if late and self._fillers < 512:
+            if late and self._fillers < MOST_FILLERS:
                 self._fillers *= 2
             else:
                 times.append(begin.elapsed_time(end) * 1e-3 / calls)
@@ -79,6 +83,15 @@ class Meter:
             seconds = self.device_s(operation)
             if seconds >= LONG_ENOUGH_S or 2 * size > largest:
                 return work / seconds
+            size *= 2
+
+    def _made_filler(self) -> Operation:
+        size = 256
+        while True:
+            square = torch.ones(size, size, device=self.device)
+            filler: Operation = lambda square=square: torch.mm(square, square)  # noqa: E731
+            if self.device_s(filler) >= FILLER_S or size >= 8192:
+                return filler
             size *= 2
 
     def _between_events(self, operation: Operation, calls: int) -> float:

@@ -25,6 +25,7 @@ std::vector<Test>& all_tests() {
   return tests;
 }
 
+std::atomic<TestBody> behind_each{nullptr};
 std::atomic<int> failures{0};  // of the test that runs
 std::atomic<const char*> running{nullptr};
 
@@ -49,6 +50,7 @@ bool run(const Test& test) {
   } catch (const std::exception& error) {
     fail(test.name, 0, std::string("threw: ") + error.what());
   }
+  if (const TestBody check = behind_each) check();
   alarm(0);
   const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - start;
   const bool passed = failures == 0;
@@ -61,6 +63,10 @@ bool run(const Test& test) {
 
 Registration::Registration(const char* name, TestBody body) {
   all_tests().push_back({name, body});
+}
+
+void after_each_test(TestBody check) {
+  behind_each = check;
 }
 
 void fail(const char* file, int line, const std::string& what) {

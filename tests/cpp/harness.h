@@ -25,6 +25,9 @@ struct Registration {
   Registration(const char* name, TestBody body);
 };
 
+// From now on also asked behind each test's body, the present one's too; it may fail the test.
+void after_each_test(TestBody check);
+
 // Thrown by REQUIRE to end the test; carries nothing, the failure is reported already.
 struct EndTest {};
 

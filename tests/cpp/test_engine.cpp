@@ -10,6 +10,7 @@
 #include "engine/offload_context.h"
 #include "harness.h"
 #include "host_memory_double.h"
+#include "no_races.h"
 #include "sim/sim.h"
 
 using namespace storm;
@@ -24,6 +25,7 @@ c10::Device device() {
     sim::Config config;
     config.memory_bytes = int64_t{256} << 20;
     config.d2h_bytes_per_s = config.h2d_bytes_per_s = 2e9;
+    allow_no_races(config);
     sim::enable(config);
     return c10::Device(c10::DeviceType::PrivateUse1, 0);
   }();

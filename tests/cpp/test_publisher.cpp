@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "harness.h"
+#include "no_races.h"
 #include "publish/publisher.h"
 #include "publish/streams.h"
 #include "sim/sim.h"
@@ -23,6 +24,7 @@ c10::Device simulated() {
     sim::Config config;
     config.memory_bytes = int64_t{64} << 20;
     config.d2h_bytes_per_s = config.h2d_bytes_per_s = 2e9;
+    allow_no_races(config);
     sim::enable(config);
     return c10::Device(c10::DeviceType::PrivateUse1, 0);
   }();

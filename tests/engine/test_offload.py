@@ -428,6 +428,7 @@ def test_the_transfer_streams_are_nobodys(device: str, config: OffloadConfig) ->
     torch.accelerator.synchronize()
     with d2h, pytest.raises(RuntimeError, match="transfer streams"), storm:
         (x * 1.0).sin()
+    d2h.synchronize()
 
 
 def test_backward_runs_on_another_stream(device: str, config: OffloadConfig) -> None:

@@ -11,12 +11,11 @@ kernels come late.
 from __future__ import annotations
 
 import sys
-from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -63,10 +62,11 @@ def on_a_stream_of_the_users(model: nn.Module, offloader: Offloader | None) -> l
     return found
 
 
-def wrong_steps(offloader: Offloader) -> int:
-    """Of `SEEDS` steps under shaken schedules, those whose gradients are not those of a step without offloading."""
-    model = network()
-    expected = [g.cpu() for g in on_a_stream_of_the_users(model, None)]
+def wrong_steps(model: nn.Module, offloader: Offloader) -> int:
+    """Of `SEEDS` steps under shaken schedules, those whose gradients are not those of a step that waits always."""
+    sim.configure(synchronous=True)
+    expected = [g.cpu() for g in on_a_stream_of_the_users(model, offloader)]
+    sim.configure(synchronous=False)
     wrong = 0
     for seed in range(SEEDS):
         with sim.fuzz(seed, max_delay="5ms"):
@@ -76,23 +76,36 @@ def wrong_steps(offloader: Offloader) -> int:
     return wrong
 
 
-def examine(file: Path) -> None:
-    offloader = load(file).OffloadActivations
+class Examined(NamedTuple):
+    default: list[sim.Race]  # on the default stream
+    users: list[sim.Race]  # on a stream of the user's
+    wrong: int  # steps with wrong gradients there
+
+
+def examine(offloader_of: Callable[[nn.Module], Offloader]) -> Examined:
     model = network()
-    default = observe(lambda: gradients(model, offloader))
-    users = observe(lambda: on_a_stream_of_the_users(model, offloader))
-    print(f"{file}\n  default stream: {len(default)} races\n  a user's stream: {len(users)} races, by kind:")
-    for kind, count in Counter(race.kind for race in users).items():
-        print(f"    {kind}: {count}, seen {sum(r.count for r in users if r.kind == kind)} times")
-    for race in users[:2]:
-        print("   ", str(race).replace("\n", "\n    "))
-    print(f"  wrong gradients under shaken schedules: {wrong_steps(offloader)} of {SEEDS} steps")
+    offloader = offloader_of(model)
+    return Examined(
+        observe(lambda: gradients(model, offloader)),
+        observe(lambda: on_a_stream_of_the_users(model, offloader)),
+        wrong_steps(model, offloader),
+    )
+
+
+def tell(file: Path) -> None:
+    found = examine(lambda model: load(file).OffloadActivations)
+    print(f"{file}\n  default stream: {len(found.default)} races\n  a user's stream: {len(found.users)} races")
+    for kind in sorted({race.kind for race in found.users}):
+        alike = [race for race in found.users if race.kind == kind]
+        print(f"    {kind}: {len(alike)}, seen {sum(race.count for race in alike)} times; the first:")
+        print("      " + str(alike[0]).replace("\n", "\n      "))
+    print(f"  wrong gradients there under shaken schedules: {found.wrong} of {SEEDS} steps")
 
 
 def main() -> None:
     sim.enable(memory="1GiB", d2h="2GB/s", h2d="2GB/s", races=True)
     for name in sys.argv[1:]:
-        examine(Path(name))
+        tell(Path(name))
 
 
 if __name__ == "__main__":

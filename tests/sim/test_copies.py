@@ -12,6 +12,7 @@ def pinned(count, value=0.0):
     return torch.full((count,), value).pin_memory()
 
 
+@pytest.mark.races_on_purpose  # looks at the target before the copy
 def test_pinned_copies_are_asynchronous_in_both_directions(sim, stream):
     device, up, down = torch.zeros(1000, device="sim"), pinned(1000, 7.0), pinned(1000)
     torch.accelerator.synchronize()
@@ -24,6 +25,7 @@ def test_pinned_copies_are_asynchronous_in_both_directions(sim, stream):
     assert down.eq(7).all()
 
 
+@pytest.mark.races_on_purpose  # changes the source before the copy
 def test_a_pinned_source_is_read_when_the_copy_runs(sim, stream):
     device, source = torch.zeros(1000, device="sim"), pinned(1000, 1.0)
     torch.accelerator.synchronize()
@@ -90,6 +92,7 @@ def test_the_two_directions_overlap(slow_link):
     assert both < 0.75 * (down + up)
 
 
+@pytest.mark.races_on_purpose  # both copies have one target
 def test_copies_of_one_direction_share_the_bandwidth(slow_link, stream):
     one = timed(lambda: slow_link(0))
     two = timed(lambda: (slow_link(0), slow_link(0, stream)))

@@ -160,6 +160,7 @@ def test_freeing_on_a_lost_device_never_raises(sim, stream, capfd):
     plain, shared, host = torch.ones(100, device="sim"), torch.ones(100, device="sim"), pinned(100)
     event, x = torch.Event("sim"), torch.zeros(1, device="sim")
     event.record()
+    stream.wait_event(event)
     with stream:
         host.copy_(shared, non_blocking=True)
     shared.record_stream(stream)

@@ -47,6 +47,7 @@ def test_correct_programs_compute_the_same_under_every_seed():
             assert work() == expected
 
 
+@pytest.mark.races_on_purpose  # it is about a race
 def test_orders_that_no_event_fixes_really_differ(sim):
     def race():
         streams = [torch.Stream(device="sim") for _ in range(2)]
@@ -74,6 +75,7 @@ def test_delays_stay_below_the_longest(sim):
         torch.accelerator.synchronize()
 
 
+@pytest.mark.races_on_purpose  # the bytes are looked at to learn that the copy is over
 def test_a_query_may_be_late_but_never_goes_back(sim):
     late, device, host = 0, torch.ones(1, device="sim"), torch.zeros(1, pin_memory=True)
     torch.accelerator.synchronize()

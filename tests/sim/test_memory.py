@@ -87,6 +87,7 @@ def race(sim, stream, protect):
     return target
 
 
+@pytest.mark.races_on_purpose  # it is about a race
 def test_reading_freed_memory_shows_poison(sim, stream):
     assert race(sim, stream, protect=False).isnan().all()
 
@@ -108,6 +109,7 @@ def test_an_event_wait_protects_from_poison(sim, stream):
     assert target.eq(1).all()
 
 
+@pytest.mark.races_on_purpose  # it is about a race
 def test_poison_can_be_switched_off(sim, stream):
     sim.configure(poison=False)
     assert race(sim, stream, protect=False).eq(1).all()

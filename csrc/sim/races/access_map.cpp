@@ -81,10 +81,11 @@ void AccessMap::hand_out(Range range, Actor owner, const VectorClock& knows,
   while (place != segments_.end() && place->first < range.end) {
     auto& [end, accesses] = place->second;
     for (Access& access : accesses) {
+      if (access.actor != owner && access.tick > knows.of(access.actor)) {
+        note(access, end - place->first, conflicts);
+        access.tick = 0;  // told: known to everybody from now on
+      }
       access.earlier = true;
-      if (access.actor == owner || access.tick <= knows.of(access.actor)) continue;
-      note(access, end - place->first, conflicts);
-      access.tick = 0;  // told: known to everybody from now on
     }
     remove_known(accesses, settled);
     place = accesses.empty() ? erase(place) : std::next(place);
