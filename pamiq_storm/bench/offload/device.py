@@ -124,8 +124,10 @@ class VirtualClock:
         sim.configure(profile=profile)
 
     def detect_races(self, wanted: bool) -> None:
-        """Whether to look for races, which takes the computer time but not the clock. Steps begin with a synchronisation:
-        so nothing that went before unwatched is missed in their order."""
+        """Whether to look for races, which takes the computer's time but none of the clock's.
+
+        A step begins with a synchronisation, so that it comes after all that went unwatched.
+        """
         if wanted != self._detects_races:
             self._detects_races = wanted
             sim.configure(races=wanted)
