@@ -23,7 +23,7 @@ from pamiq_storm.bench.console import Console
 from pamiq_storm.bench.hardware import Link, Traffic
 from pamiq_storm.bench.offload import charges, claims, figures, page, peers, plan, schedule
 from pamiq_storm.bench.offload.arms import KINDS
-from pamiq_storm.bench.offload.occupancy import binned
+from pamiq_storm.bench.offload.occupancy import binned, memory_over_time
 from pamiq_storm.bench.offload.plan import Selection
 from pamiq_storm.bench.offload.real import CopyCounter
 from pamiq_storm.bench.offload.rows import rows
@@ -32,6 +32,7 @@ from pamiq_storm.bench.offload.steps import Step, hook_cost
 from pamiq_storm.bench.offload.tables import console_table, markdown
 from pamiq_storm.bench.offload.virtual import variants
 from pamiq_storm.bench.offload.workloads import FULL, QUICK
+from pamiq_storm.bench.timeline import MemoryLine
 from pamiq_storm.results import ArmRow, HookRow, Results, collect
 
 pytestmark = pytest.mark.timeout(400)  # a process for itself takes seconds to start, and longer on a machine in use
@@ -121,16 +122,16 @@ class Span(SimpleNamespace):
 
 def test_occupancy_is_the_busy_share_of_each_slice() -> None:
     spans = [Span("compute", 0, 150), Span("compute", 100, 150), Span("d2h", 250, 300), Span("d2h", 350, 400)]
-    points = [
-        SimpleNamespace(ns=10, allocated=5),
-        SimpleNamespace(ns=110, allocated=9),
-        SimpleNamespace(ns=120, allocated=2),
-    ]
-    found = binned(SimpleNamespace(spans=spans, memory=points), 0, 400, slices=4)
+    found = binned(SimpleNamespace(spans=spans), 0, 400, slices=4)
     assert found["busy_percent"]["compute"] == [100, 50, 0, 0]
     assert found["busy_percent"]["d2h"] == [0, 0, 50, 50]
     assert found["busy_percent"]["h2d"] == [0, 0, 0, 0]
-    assert found["allocated_bytes"] == [5, 9, 2, 2]
+
+
+def test_memory_over_time_is_the_most_in_each_slice() -> None:
+    line = MemoryLine("storm", 3.0, (0.0, 0.1, 1.1, 1.2, 4.0), (4, 5, 9, 2, 3))
+    found = memory_over_time(line, slices=4)
+    assert found == {"memory_ms": 4.0, "turn_ms": 3.0, "allocated_bytes": [5, 9, 2, 3]}
 
 
 def two_variants() -> list[Sample]:
@@ -358,7 +359,8 @@ def test_a_process_that_fails_is_an_error_with_its_last_words() -> None:
 def results(quick: Measured) -> Results:
     jobs = plan.jobs("virtual", True, Selection())
     made = suite._results("virtual", jobs, quick, quick=True)
-    recorded = {"W1 on rtx4090": {"storm": binned(SimpleNamespace(spans=[Span("d2h", 1, 5)], memory=[]), 0, 10)}}
+    line = memory_over_time(MemoryLine("storm", 1.0, (0.0, 2.0), (1, 2)))
+    recorded = {"W1 on rtx4090": {"storm": binned(SimpleNamespace(spans=[Span("d2h", 1, 5)]), 0, 10) | line}}
     return replace(
         made,
         facts={

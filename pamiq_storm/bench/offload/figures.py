@@ -39,17 +39,23 @@ def step_against_peak(results: Results) -> bytes:
 
 
 def memory_lines(results: Results) -> bytes:
-    """Memory over a step, a line for each arm, one panel for each recorded cell."""
+    """Memory over forward and backward, a line for each arm that is not compiled, a panel for each recorded cell."""
     recorded = _recorded(results)
     figure, axes = drawing.panels(7.5 * max(1, len(recorded)), 4.6, 1, max(1, len(recorded)))
     for panel, (cell, arms) in zip(axes, recorded.items(), strict=False):
         for arm, found in arms.items():
+            if "allocated_bytes" not in found:
+                continue
             heights = [size / GB for size in found["allocated_bytes"]]
-            width = found["step_ms"] / len(heights)
+            width = found["memory_ms"] / len(heights)
             times = [(index + 0.5) * width for index in range(len(heights))]
             panel.plot(times, heights, label=arm, color=_colour(arm), linewidth=2.2 if arm == "storm" else 1.2)
         panel.set(
-            title=cell, xlabel="host's time in one step, ms", ylabel="allocated, GB", xlim=(0, None), ylim=(0, None)
+            title=cell,
+            xlabel="the device's time in forward and backward, ms",
+            ylabel="allocated, GB",
+            xlim=(0, None),
+            ylim=(0, None),
         )
         panel.legend(frameon=False, fontsize="small")
     figure.suptitle(f"Memory over one step{_label(results)}")
@@ -64,7 +70,7 @@ def link_occupancy(results: Results) -> bytes:
     lines = -(-max(1, len(shown)) // columns)
     figure, axes = drawing.panels(4.4 * columns, 2.6 * lines, lines, columns)
     for panel, (cell, arm, found) in zip(axes, shown, strict=False):
-        slices = len(found["allocated_bytes"])
+        slices = len(found["busy_percent"]["compute"])
         times = [(index + 0.5) * found["step_ms"] / slices for index in range(slices)]
         for lane, colour in LANES.items():
             panel.plot(times, found["busy_percent"][lane], color=colour, label=lane, linewidth=1.1)

@@ -5,23 +5,30 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from pamiq_storm.bench.timeline import MemoryLine
+
 SLICES = 120
 LANES = ("compute", "d2h", "h2d")
 
 
 def binned(timeline: Any, begin_ns: int, end_ns: int, slices: int = SLICES) -> dict[str, Any]:
-    """Share of each slice in which a lane is busy, in percent, and the most memory allocated in it."""
+    """Share of each slice in which a lane is busy, in percent."""
     width = max(end_ns - begin_ns, 1) / slices
     busy = {
         lane: _busy([(s.begin_ns, s.end_ns) for s in timeline.spans if s.lane == lane], begin_ns, width, slices)
         for lane in LANES
     }
-    points = [(point.ns, point.allocated) for point in timeline.memory]
     return {
         "step_ms": (end_ns - begin_ns) / 1e6,
-        "allocated_bytes": _highest(points, begin_ns, width, slices),
         "busy_percent": {lane: [round(100 * share) for share in shares] for lane, shares in busy.items()},
     }
+
+
+def memory_over_time(line: MemoryLine, slices: int = SLICES) -> dict[str, Any]:
+    """The most memory allocated in each slice, by the time at which the device got there."""
+    last = max(line.time_ms)
+    points = sorted(zip(line.time_ms, line.allocated_bytes, strict=True))
+    return {"memory_ms": last, "turn_ms": line.turn_ms, "allocated_bytes": _highest(points, last / slices, slices)}
 
 
 def _busy(spans: Iterable[tuple[int, int]], begin: int, width: float, slices: int) -> list[float]:
@@ -46,15 +53,14 @@ def _merged(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
     return merged
 
 
-def _highest(points: list[tuple[int, int]], begin: int, width: float, slices: int) -> list[int]:
+def _highest(points: list[tuple[float, int]], width: float, slices: int) -> list[int]:
     """The greatest size in each slice, that which it began with included. Points are in the order of time."""
     highest, level, at = list[int](), 0, 0
-    for index in range(-1, slices):  # the first is what came before
-        end = begin + (index + 1) * width
+    for index in range(slices):
         top = level
-        while at < len(points) and points[at][0] < end:
+        while at < len(points) and (points[at][0] < (index + 1) * width or index == slices - 1):
             level = points[at][1]
             top = max(top, level)
             at += 1
         highest.append(top)
-    return highest[1:]
+    return highest

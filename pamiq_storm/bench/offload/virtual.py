@@ -14,10 +14,11 @@ from pamiq_storm.bench.offload import workloads
 from pamiq_storm.bench.offload.arms import KINDS, Bounds
 from pamiq_storm.bench.offload.charges import STORM
 from pamiq_storm.bench.offload.device import VirtualClock
-from pamiq_storm.bench.offload.occupancy import binned
+from pamiq_storm.bench.offload.occupancy import binned, memory_over_time
 from pamiq_storm.bench.offload.peers import PeerMissing
 from pamiq_storm.bench.offload.samples import AS_IS, Job, Sample
 from pamiq_storm.bench.offload.steps import Step, digest, hook_cost, release, train
+from pamiq_storm.bench.timeline import trace_memory
 from pamiq_storm.units import format_bytes
 
 if TYPE_CHECKING:
@@ -120,7 +121,12 @@ class _Runner:
         with self._instrument.timeline() as timeline:
             begin = sim.now_ns()
             step = train(arm, training, self._instrument, cost)
-        return step, binned(timeline, begin, sim.now_ns())
+            end = sim.now_ns()
+        recorded = binned(timeline, begin, end)
+        if not self._kind.portable:  # what is compiled has no modules to watch
+            training.workload.model.zero_grad(set_to_none=True)
+            recorded |= memory_over_time(trace_memory(arm, training.workload.model, *training.batch))
+        return step, recorded
 
     def _held_to_memory(self, free: Sample, profile: Profile, arm: Arm, training: Training) -> Sample:
         """The same within the device's memory if it fits, else with a note of what is missing."""
