@@ -43,7 +43,8 @@ def with_ladder(results: Results, console: Console) -> Results:
     with console.progress("earlier settings", len(jobs)) as advance:
         samples = schedule.side_by_side(jobs, advance)
     rows = [row for row in results.rows if isinstance(row, ArmRow)]
-    return replace(results, facts={**results.facts, "ladder": ladder.climbed(samples, rows, earlier)})
+    then = {"ladder": ladder.climbed(samples, rows, earlier), "memory_then": ladder.remembered(samples, earlier)}
+    return replace(results, facts={**results.facts, **then})
 
 
 def keep(results: Results, name: str) -> None:

@@ -327,7 +327,15 @@ def results(quick: Measured) -> Results:
     jobs = plan.jobs("virtual", True, Selection())
     made = suite._results("virtual", jobs, quick, quick=True)
     recorded = {"W1 on rtx4090": {"storm": binned(SimpleNamespace(spans=[Span("d2h", 1, 5)], memory=[]), 0, 10)}}
-    return replace(made, facts={**made.facts, "timelines": recorded, "ladder": {"W1 on p": {"none": [1.0] * 5}}})
+    return replace(
+        made,
+        facts={
+            **made.facts,
+            "timelines": recorded,
+            "ladder": {"W1 on p": {"none": [1.0] * 5}},
+            "memory_then": {"W1": {"none": [1.0, None]}},
+        },
+    )
 
 
 def test_figures_are_drawn_from_the_file(results: Results, tmp_path: Path) -> None:

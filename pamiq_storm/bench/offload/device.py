@@ -28,8 +28,8 @@ class Instrument(Protocol):
     """Whether time is computed: then it is the same in every run, and the host's work has to be charged by name."""
     counts_traffic: bool
 
-    def seconds(self) -> float:
-        """The clock that step times are read from."""
+    def now_ns(self) -> int:
+        """The clock that step times are read from. Whole numbers: a difference is the same at any hour."""
         ...
 
     def charge(self, seconds: float) -> None:
@@ -76,8 +76,8 @@ class HostClock:
         self.simulated = hardware.simulated
         self.counts_traffic = hardware.traffic() is not None
 
-    def seconds(self) -> float:
-        return time.perf_counter()
+    def now_ns(self) -> int:
+        return time.perf_counter_ns()
 
     def charge(self, seconds: float) -> None:
         """Nothing: it passes by itself."""
@@ -112,8 +112,7 @@ class VirtualClock:
 
     def __init__(self, profile: Profile, memory: str) -> None:
         """`memory` is `ghost` for sizes that no machine at hand can hold, `real` for numbers that are right."""
-        self._detects_races = hasattr(sim, "races")
-        sim.enable(memory=memory, clock="virtual", profile=profile, limit=None, races=self._detects_races)
+        sim.enable(memory=memory, clock="virtual", profile=profile, limit=None, races=True)
         self.device = torch.device("sim", 0)
         self._profile = profile
 
@@ -123,8 +122,8 @@ class VirtualClock:
         self._profile = profile
         sim.configure(profile=profile)
 
-    def seconds(self) -> float:
-        return sim.now_ns() / 1e9
+    def now_ns(self) -> int:
+        return sim.now_ns()
 
     def charge(self, seconds: float) -> None:
         sim.advance(seconds)
@@ -138,8 +137,7 @@ class VirtualClock:
     def reset(self) -> None:
         torch.accelerator.reset_peak_memory_stats()
         sim.reset_stats()
-        if self._detects_races:
-            sim.clear_races()
+        sim.clear_races()
 
     def traffic(self) -> Traffic:
         stats = sim.stats()
@@ -148,8 +146,8 @@ class VirtualClock:
     def peak_pinned_bytes(self) -> int:
         return sim.stats().peak_pinned_bytes
 
-    def races(self) -> int | None:
-        return sum(race.count for race in sim.races()) if self._detects_races else None
+    def races(self) -> int:
+        return sum(race.count for race in sim.races())
 
     @contextlib.contextmanager
     def timeline(self) -> Iterator[Any]:

@@ -21,18 +21,30 @@ class EarlierRow:
 
 
 @dataclass(frozen=True)
+class EarlierMemory:
+    """Peak of allocated memory and bytes to the host, by arm, in GB."""
+
+    workload: str
+    peak_gb: Mapping[str, float]
+    d2h_gb: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class Earlier:
-    """The table, how it was taken, and the numbers of its machines where they differ from the profiles."""
+    """The tables, how they were taken, and the numbers of the machines where they differ from the profiles."""
 
     settings: str
     numbers: Mapping[str, Mapping[str, float]]
     rows: tuple[EarlierRow, ...]
+    memory: tuple[EarlierMemory, ...]
 
     @staticmethod
     def read(path: Path) -> Earlier:
         """Reads the file of data."""
         found = json.loads(path.read_text())
-        return Earlier(found["settings"], found["numbers"], tuple(EarlierRow(**row) for row in found["rows"]))
+        rows = tuple(EarlierRow(**row) for row in found["rows"])
+        memory = tuple(EarlierMemory(**row) for row in found["memory"])
+        return Earlier(found["settings"], found["numbers"], rows, memory)
 
     def machine(self, profile: Profile) -> Profile:
         """The profile with the numbers that were used then."""

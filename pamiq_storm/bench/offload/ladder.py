@@ -26,6 +26,7 @@ from pamiq_storm.results import ArmRow
 
 THEN, RATES, HOOKS = "settings of then", "rates of the profile", "hooks charged"
 RUNGS = (THEN, RATES, HOOKS)
+GB = 1e9
 ARMS = ("none", "checkpoint", "save_on_cpu", "torchtune", "trl", "storm")
 
 
@@ -90,6 +91,24 @@ def climbed(
             values = [_figure(one) for one in found]
             if None not in values:
                 there[arm] = [row.ratio.get(arm, row.none_ms), *(value for value in values if value is not None)]
+    return result
+
+
+def remembered(ladder: Sequence[Sample], earlier: Earlier) -> dict[str, dict[str, list[float | None]]]:
+    """For each workload and arm, in GB: peak then and here, bytes to the host then and here, in the settings of then.
+
+    Of the first profile: these follow from the program, but for an arm whose bounds follow from the device's memory.
+    """
+    found: dict[tuple[str, str], ArmRow] = {}
+    for row in rows(ladder, THEN):
+        found.setdefault((row.workload, row.arm), row)
+    result: dict[str, dict[str, list[float | None]]] = {}
+    for was in earlier.memory:
+        for arm, peak_gb in was.peak_gb.items():
+            here = found.get((was.workload, arm))
+            if here is not None and here.peak_allocated_bytes is not None and here.d2h_bytes is not None:
+                values = [peak_gb, here.peak_allocated_bytes / GB, was.d2h_gb.get(arm), here.d2h_bytes / GB]
+                result.setdefault(was.workload, {})[arm] = values
     return result
 
 

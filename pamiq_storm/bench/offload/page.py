@@ -35,6 +35,7 @@ def parts(results: Results) -> dict[str, str]:
         "against": _against(sensitivity["storm_against"]),
         "ranges": _ranges(sensitivity["ratio_to_none"]),
         "ladder": _ladder(facts["ladder"]),
+        "memory then": _memory_then(facts["memory_then"]),
     }
 
 
@@ -98,4 +99,13 @@ def _ladder(found: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
         for arm, values in there.items():
             shown = [f"{value:.1f} ms" if arm == NONE else f"{value:.2f}" for value in values]
             lines.append(f"| {cell}, `{arm}` | " + " | ".join(shown) + " |")
+    return "\n".join(lines)
+
+
+def _memory_then(found: Mapping[str, Mapping[str, Sequence[float | None]]]) -> str:
+    lines = ["| GB, simulated | peak then | peak here | D2H then | D2H here |", "|---|--:|--:|--:|--:|"]
+    for workload, there in found.items():
+        for arm, values in there.items():
+            cells = ["-" if value is None else f"{value:.1f}" for value in values]
+            lines.append(f"| {workload}, `{arm}` | " + " | ".join(cells) + " |")
     return "\n".join(lines)

@@ -19,7 +19,7 @@ from pamiq_storm.bench.offload.charges import BARE_PYTHON, FREE, HookCost, pytho
 from pamiq_storm.bench.offload.device import Instrument
 from pamiq_storm.bench.offload.workloads import Training
 
-MS = 1e3
+NS_PER_MS = 1e6
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def train(arm: Arm, training: Training, instrument: Instrument, cost: HookCost) 
     instrument.reset()
     charged = python_hooks_charged(cost, instrument.charge) if instrument.virtual and cost != FREE else nullcontext()
     events = [torch.Event(instrument.device, enable_timing=True) for _ in range(4)]
-    begin = instrument.seconds()
+    begin = instrument.now_ns()
     training.workload.model.zero_grad(set_to_none=True)
     with charged:
         events[0].record()
@@ -64,10 +64,10 @@ def train(arm: Arm, training: Training, instrument: Instrument, cost: HookCost) 
         training.optimizer.step()
     events[3].record()
     torch.accelerator.synchronize()
-    end = instrument.seconds()
+    end = instrument.now_ns()
     forward, backward, optimizer = (events[i].elapsed_time(events[i + 1]) for i in range(3))
     return Step(
-        step_ms=(end - begin) * MS,
+        step_ms=(end - begin) / NS_PER_MS,
         forward_ms=forward,
         backward_ms=backward,
         optimizer_ms=optimizer,

@@ -32,7 +32,7 @@ COLUMNS: dict[str, Cell] = {
     "H2D GB": lambda row: _number(row.h2d_bytes, ".2f", GB),
     "pinned GB": lambda row: _number(row.pinned_bytes, ".2f", GB),
     "fits": _fits,
-    "races": lambda row: _number(row.races, "d"),
+    "races": lambda row: _number(row.races, ".0f"),
 }
 
 

@@ -138,7 +138,7 @@ def _small(layers: int, width: int, rows: int, classes: int) -> Recipe:
 
 def _unet(widths: tuple[int, ...], depth: int, groups: int, batch: int, channels: int, side: int) -> Recipe:
     return Recipe(
-        f"U-Net of widths {'/'.join(map(str, widths))}, {depth} blocks a level, {batch} images "
+        f"U-Net of widths {'/'.join(map(str, widths))}, {depth} block(s) a level, {batch} images "
         f"{channels}x{side}x{side}, convolutions and group norms",
         lambda: UNet(channels, widths, depth, groups),
         lambda generator: (
@@ -168,7 +168,7 @@ FULL: Mapping[str, Recipe] = {
     "W2:32768": _llama(_LLAMA, 32768),
     "W3": _small(layers=160, width=512, rows=128, classes=1000),
     "W4": _llama(_LLAMA, 4096, rank=16),
-    "unet": _unet((320, 640, 1280, 1280), depth=2, groups=32, batch=16, channels=4, side=64),
+    "unet": _unet((320, 640, 1280), depth=1, groups=32, batch=32, channels=4, side=64),
 }
 
 QUICK: Mapping[str, Recipe] = {
