@@ -15,6 +15,7 @@ from torch import Tensor
 
 from pamiq_storm import OffloadConfig, offload, sim
 
+from ..races.observe import racing
 from .budget import Counting, budget
 from .programs import Program, gradients, in_a_thread, on_host, same_bits, side_streams
 
