@@ -40,7 +40,7 @@ def test_the_committed_run_is_whole_and_simulated(committed: Results) -> None:
 def test_every_table_and_heading_with_figures_is_labelled(committed: Results) -> None:
     parts = page.parts(committed)
     assert "every figure on this page is simulated" in TEXT
-    for name in ("against", "ranges", "ladder", "memory then"):
+    for name in ("against", "ranges", "ladder", "factors", "memory then"):
         assert "simulated" in parts[name].splitlines()[0]
     headings = re.findall(r"^### .*$", parts["table"], re.MULTILINE)
     assert headings

@@ -5,6 +5,7 @@ A part stands between two comments that name it, and is written anew from a resu
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -35,6 +36,7 @@ def parts(results: Results) -> dict[str, str]:
         "against": _against(sensitivity["storm_against"]),
         "ranges": _ranges(sensitivity["ratio_to_none"]),
         "ladder": _ladder(facts["ladder"]),
+        "factors": _factors(facts["ladder"]),
         "memory then": _memory_then(facts["memory_then"]),
     }
 
@@ -99,6 +101,24 @@ def _ladder(found: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
         for arm, values in there.items():
             shown = [f"{value:.1f} ms" if arm == NONE else f"{value:.2f}" for value in values]
             lines.append(f"| {cell}, `{arm}` | " + " | ".join(shown) + " |")
+    return "\n".join(lines)
+
+
+def _factors(found: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
+    """What each change does to the ratios of each arm."""
+    factors: dict[str, list[list[float]]] = {}
+    for there in found.values():
+        for arm, values in there.items():
+            steps = [after / before for before, after in itertools.pairwise(values)]
+            columns = factors.setdefault(arm, [[] for _ in steps])
+            for column, step in zip(columns, steps, strict=True):
+                column.append(step)
+    header = ["simulated", "this simulator", "rates", "hooks", "head, loss, optimizer"]
+    lines = ["| " + " | ".join(header) + " |", "|---|" + "--:|" * (len(header) - 1)]
+    for arm, columns in factors.items():
+        shown = [_range([min(column), max(column)]) for column in columns]
+        label = f"`{arm}`, its time" if arm == NONE else f"`{arm}`"
+        lines.append(f"| {label} | " + " | ".join(shown) + " |")
     return "\n".join(lines)
 
 
