@@ -112,6 +112,7 @@ class VirtualClock:
 
     def __init__(self, profile: Profile, memory: str) -> None:
         """`memory` is `ghost` for sizes that no machine at hand can hold, `real` for numbers that are right."""
+        self._detects_races = True
         sim.enable(memory=memory, clock="virtual", profile=profile, limit=None, races=True)
         self.device = torch.device("sim", 0)
         self._profile = profile
@@ -121,6 +122,15 @@ class VirtualClock:
         torch.accelerator.synchronize()
         self._profile = profile
         sim.configure(profile=profile)
+
+    def detect_races(self, wanted: bool) -> None:
+        """Whether to look for races, which takes the computer's time but none of the clock's.
+
+        A step begins with a synchronisation, so that it comes after all that went unwatched.
+        """
+        if wanted != self._detects_races:
+            self._detects_races = wanted
+            sim.configure(races=wanted)
 
     def now_ns(self) -> int:
         return sim.now_ns()
@@ -146,8 +156,8 @@ class VirtualClock:
     def peak_pinned_bytes(self) -> int:
         return sim.stats().peak_pinned_bytes
 
-    def races(self) -> int:
-        return sum(race.count for race in sim.races())
+    def races(self) -> int | None:
+        return sum(race.count for race in sim.races()) if self._detects_races else None
 
     @contextlib.contextmanager
     def timeline(self) -> Iterator[Any]:

@@ -110,6 +110,7 @@ class _Runner:
     ) -> tuple[Step, dict[str, object] | None]:
         """The step after warming up: from empty caches, or from where the last one left off."""
         cost = hook_cost(self._kind.hooks, profile.hook_s)
+        self._instrument.detect_races(anew)  # the same work at other rates has the same races
         if anew:
             release(training)
         for _ in range(WARM_UP if anew else 1):
