@@ -233,6 +233,15 @@ TEST(a_block_freed_after_its_uses_were_recorded_is_not) {
   EXPECT_EQ(kinds(), "");
 }
 
+TEST(a_block_freed_when_the_host_knows_its_uses_to_be_over_is_not) {
+  Fresh fresh;
+  reads(kSide, kMemory, 512);
+  detector().host_learns(detector().moment_of(kSide));
+  detector().device_block_freed(kMain, kMemory, 512);
+  detector().device_block_taken(kMain, kMemory, 512);
+  EXPECT_EQ(kinds(), "");
+}
+
 TEST(a_block_reused_after_a_wait_is_not) {
   Fresh fresh;
   reads(kSide, kMemory, 512);

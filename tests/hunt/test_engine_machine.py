@@ -15,6 +15,7 @@ from torch import Tensor
 
 from pamiq_storm import OffloadConfig, offload, sim
 
+from ..races.observe import racing
 from .budget import Counting, budget
 from .programs import Program, gradients, in_a_thread, on_host, same_bits, side_streams
 
@@ -109,7 +110,7 @@ class EngineMachine(Counting, RuleBasedStateMachine):
         with self.contexts[which]:
             saved = leaf * 2.0
             loss = (saved * saved).sum()
-            with torch.no_grad():
+            with torch.no_grad(), racing():  # with the copy, whose result nobody will get
                 saved.add_(1.0)
         with pytest.raises(RuntimeError, match="modified by an inplace operation"):
             gradients(loss, [leaf])

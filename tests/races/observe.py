@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 
 import torch
 
@@ -19,4 +20,13 @@ def observe(program: Callable[[], object]) -> list[sim.Race]:
         return sim.races()
     finally:
         torch.accelerator.synchronize()
+        sim.clear_races()
+
+
+@contextlib.contextmanager
+def racing() -> Iterator[None]:
+    """Part of a test that races on purpose; the rest of it may not. What was found before stays."""
+    before = sim.races() if sim.is_enabled() else []
+    yield
+    if sim.is_enabled() and not before:
         sim.clear_races()

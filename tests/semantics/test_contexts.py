@@ -197,6 +197,7 @@ def test_saving_on_a_transfer_stream_is_refused(device: str, storm_of: Storms, r
     torch.accelerator.synchronize()
     with storm.system.streams[0], refused(RuntimeError, "transfer streams"), storm:
         (x * 1.0).sin()
+    torch.accelerator.synchronize()
 
 
 @pytest.mark.semantics("contexts", "a StormLayer inside, and around with its own default engine, 50 steps")

@@ -18,7 +18,7 @@ class Child:
         self._process.start()
 
     def run(self, function: Callable[..., Any], *args: Any) -> Any:
-        """The function's result; raises AssertionError with the child's traceback if it raised."""
+        """The function's result; raises AssertionError with the child's traceback if it raised or left a race."""
         self._pipe.send((function, args))
         result, failure = self._pipe.recv()
         if failure:
@@ -37,11 +37,15 @@ def _serve(pipe: Any, settings: dict[str, Any]) -> None:
     from pamiq_storm import sim
 
     torch.set_num_threads(1)
-    sim.enable(**settings)
+    sim.enable(**{"races": True} | settings)
     while (request := pipe.recv()) is not None:
         function, args = request
         try:
-            pipe.send((function(*args), None))
+            result = function(*args)
+            races = sim.races()
+            sim.clear_races()
+            assert not races, "\n".join(map(str, races))
+            pipe.send((result, None))
         except Exception:
             pipe.send((None, traceback.format_exc()))
         torch.accelerator.synchronize()

@@ -74,6 +74,7 @@ def measure(setting: Setting, advance: Advance) -> Part:
         live = make(model)
         x = torch.ones(1, model.width, device=setting.device)
         live.sync()
+        settle(setting.device)  # the arms infer on streams of their own
         live.inference_model.infer(x).cpu()
         facts[name] = {}
         syncs: list[float] = []
