@@ -56,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     parts.add_argument("--workload", metavar="NAME", help="such as W1 or W2:8192")
     parts.add_argument("--profile", metavar="NAME", help="simulated hardware, such as rtx4090 or a .toml file")
     parts.add_argument("--arms", metavar="NAME", nargs="+", help="ways to train, such as trl storm")
+    parts.add_argument("--sensitivity", action="store_true", help="again with rates a fifth lower and higher")
     bench.set_defaults(command=_bench)
 
     measure = commands.add_parser("calibrate", help="write the hardware profile of the device at hand")
@@ -84,11 +85,13 @@ def _bench(options: argparse.Namespace) -> int:
     from pamiq_storm.bench.plot import plot
     from pamiq_storm.bench.registry import SUITES
 
-    parts = {name: getattr(options, name) for name in ("workload", "profile", "arms") if getattr(options, name)}
+    names = ("workload", "profile", "arms", "sensitivity")
+    parts = {name: getattr(options, name) for name in names if getattr(options, name)}
     if options.suite == "offload":
         from pamiq_storm.bench import offload
 
-        results = offload.run(options.device, options.quick, Console(), offload.Selection(**parts))
+        chosen = offload.Selection(**{"sensitivity": False, **parts})
+        results = offload.run(options.device, options.quick, Console(), chosen)
     elif parts:
         raise RuntimeError(f"--{', --'.join(parts)}: only suite offload has parts to choose from")
     else:

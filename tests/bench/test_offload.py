@@ -235,6 +235,11 @@ def test_the_plan_has_every_workload_and_arm() -> None:
     assert sum(len(job.profiles) for job in jobs) == 15
 
 
+def test_rates_are_varied_only_where_asked_for() -> None:
+    assert all(job.variants for job in plan.jobs("virtual", False, Selection()))
+    assert not any(job.variants for job in plan.jobs("virtual", False, Selection(sensitivity=False)))
+
+
 def test_a_selection_keeps_no_offload_to_compare_with() -> None:
     (job,) = plan.jobs("virtual", True, Selection("W1", "a100-pcie", ["trl"]))
     assert (job.workload, job.profiles, job.arms) == ("W1", ("a100-pcie",), ("none", "trl"))

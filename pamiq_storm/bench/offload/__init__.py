@@ -69,7 +69,8 @@ def _results(machine: str, jobs: Sequence[Job], samples: Sequence[Sample], quick
     if machine == "virtual":
         facts["clock"] = "virtual" + (", sizes of a test: times mean nothing" if quick else "")
         facts["charged_us"] = {name: seconds * 1e6 for name, seconds in charges.STORM.items()}
-        facts["sensitivity"] = claims.sensitivity(samples)
+        if any(job.variants for job in jobs):  # nothing is concluded from one set of rates
+            facts["sensitivity"] = claims.sensitivity(samples)
     profiles = ", ".join(dict.fromkeys(sample.profile for sample in samples))
     return collect("offload", "sim" if simulated else "cuda", simulated, profiles, rows(samples), facts)
 

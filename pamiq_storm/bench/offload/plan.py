@@ -32,6 +32,8 @@ class Selection:
     workload: str | None = None
     profile: str | None = None
     arms: Sequence[str] | None = None
+    sensitivity: bool = True
+    """Again with other rates, on the simulator; a quick run tries one other in any case."""
 
 
 def jobs(machine: str, quick: bool, selection: Selection) -> list[Job]:
@@ -63,7 +65,7 @@ def _job(workload: str, machine: str, quick: bool, selection: Selection) -> Job:
         arms=_arms(workload, quick, selection),
         machine=machine,
         quick=quick,
-        variants=machine == "virtual",
+        variants=machine == "virtual" and (quick or selection.sensitivity),
         timelines=tuple(p for p in TIMELINES.get(workload, ()) if p in profiles),
     )
 
