@@ -44,13 +44,20 @@ def _fresh_engines() -> Iterator[None]:
         system.close()
 
 
+def _refused_by_version(race: sim.Race) -> bool:
+    """The program writes to a tensor while the engine's copy of its bytes is under way. Whether the host has learnt by
+    then that the copy is over is chance; the copy is never used, since the tensor's version has moved on."""
+    copied = race.first.operation == "copy_d2h" and "Byte" in race.first.tensor
+    return copied and race.kind == "write after read" and not race.second.operation.startswith("copy_h2d")
+
+
 @pytest.fixture(autouse=True)
 def _no_races(request: pytest.FixtureRequest) -> Iterator[None]:
     """Nothing that a test did on the simulator was left to chance, unless the test says so."""
     yield
     if not sim.is_enabled():
         return
-    found = sim.races()
+    found = [race for race in sim.races() if not _refused_by_version(race)]
     sim.clear_races()
     if found and request.node.get_closest_marker("races_on_purpose") is None:
         pytest.fail("races:\n" + "\n".join(map(str, found)))

@@ -86,6 +86,8 @@ class Settings:
             raise ValueError(f"devices is a number of devices, not {self.devices!r}")
         if self.clock not in _CLOCKS:
             raise ValueError(f"clock is one of {', '.join(map(repr, _CLOCKS))}, not {self.clock!r}")
+        if self.memory == "ghost" and self.clock != "virtual":
+            raise ValueError("memory='ghost' needs clock='virtual': nothing is computed that could take time")
         if self.limit is not UNSET and self.memory not in _CONTENTS:
             raise ValueError(f"memory={self.memory!r} is a limit already; give limit= with memory='real' or 'ghost'")
 

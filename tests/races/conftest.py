@@ -1,4 +1,4 @@
-"""Everything here runs under both clocks. The virtual one has a process of its own, as a process has one clock."""
+"""Everything here runs under both clocks, each in a process of its own: the programs use up many streams."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from pamiq_storm import sim
 from tests.virtual.child import Child
 
 Elsewhere = Callable[..., Any]  # runs a function with its arguments
@@ -20,10 +19,14 @@ def virtual() -> Iterator[Elsewhere]:
     child.close()
 
 
+@pytest.fixture(scope="session")
+def threads() -> Iterator[Elsewhere]:
+    child = Child(clock="threads", memory="1GiB", d2h=None, h2d=None, races=True)
+    yield child.run
+    child.close()
+
+
 @pytest.fixture(params=["threads", "virtual"])
 def run(request: pytest.FixtureRequest) -> Elsewhere:
     """Under either clock."""
-    if request.param == "virtual":
-        return request.getfixturevalue("virtual")
-    sim.enable(memory="1GiB", d2h=None, h2d=None)
-    return lambda function, *args: function(*args)
+    return request.getfixturevalue(request.param)
