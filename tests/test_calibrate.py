@@ -47,7 +47,7 @@ def test_each_source_says_what_was_measured_where(
 def test_it_finds_the_rate_the_link_was_set_to(run: tuple[subprocess.CompletedProcess[str], Profile]) -> None:
     _, profile = run
     for rate in (profile.d2h_bytes_per_s, profile.h2d_bytes_per_s, profile.pageable_bytes_per_s):
-        # How much longer a copy takes depends on what else this computer does; one that was late itself may be timed short.
+        # How long a copy takes depends on what else this computer does; one that starts late may be timed short.
         assert 2e9 / 10 < rate < 2e9 * 2
 
 
