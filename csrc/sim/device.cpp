@@ -53,8 +53,10 @@ Stream& Device::stream(c10::StreamId id) {
   return *streams_->all[static_cast<size_t>(id)];
 }
 
-c10::StreamId Device::new_stream_id() noexcept {
-  return 1 + handed_out_++ % (kStreamsPerDevice - 1);  // 0 is the default stream
+c10::StreamId Device::new_stream_id(bool urgent) noexcept {
+  constexpr int ordinary = 1 + kStreamsPerDevice / 2;  // 0 is the default stream
+  if (urgent) return ordinary + urgent_handed_out_++ % (kStreamsPerDevice - ordinary);
+  return 1 + ordinary_handed_out_++ % (ordinary - 1);
 }
 
 void Device::synchronize() {

@@ -24,7 +24,9 @@ class Device {
   Device& operator=(const Device&) = delete;
 
   Stream& stream(c10::StreamId id);
-  c10::StreamId new_stream_id() noexcept;  // distinct until all have been handed out
+  // Dealt out in turn, urgent ones from a half of their own, as torch's pools do: who asks without a
+  // priority never meets those who ask with one.
+  c10::StreamId new_stream_id(bool urgent) noexcept;
   CopyEngine& d2h() noexcept { return d2h_; }
   CopyEngine& h2d() noexcept { return h2d_; }
 
@@ -43,7 +45,8 @@ class Device {
 
   FaultSlot faults_;
   std::unique_ptr<Streams> streams_;
-  std::atomic<uint32_t> handed_out_{0};
+  std::atomic<uint32_t> ordinary_handed_out_{0};
+  std::atomic<uint32_t> urgent_handed_out_{0};
   CopyEngine d2h_;
   CopyEngine h2d_;
 };

@@ -56,12 +56,12 @@ class GuardImpl final : public c10::impl::DeviceGuardImplInterface {
 
   c10::Stream getStream(c10::Device d) const override { return current_stream(index_of(d)); }
   c10::Stream getDefaultStream(c10::Device d) const override { return make_stream(index_of(d), 0); }
-  c10::Stream getStreamFromGlobalPool(c10::Device d, bool) const override {
-    return getNewStream(d, 0);
+  c10::Stream getStreamFromGlobalPool(c10::Device d, bool urgent) const override {
+    return getNewStream(d, urgent ? -1 : 0);
   }
-  c10::Stream getNewStream(c10::Device d, int) const override {
+  c10::Stream getNewStream(c10::Device d, int priority) const override {
     const auto index = index_of(d);
-    return make_stream(index, device(index).new_stream_id());
+    return make_stream(index, device(index).new_stream_id(priority < 0));
   }
   c10::Stream exchangeStream(c10::Stream to) const override {
     const auto from = current_stream(to.device_index());

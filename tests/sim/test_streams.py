@@ -12,6 +12,13 @@ def test_streams_are_distinct():
     assert all(s.stream_id != torch.accelerator.current_stream().stream_id for s in streams)
 
 
+def test_streams_without_a_priority_never_meet_urgent_ones():
+    ordinary = {torch.Stream("sim").stream_id for _ in range(200)}
+    urgent = {torch.Stream("sim", priority=-1).stream_id for _ in range(200)}
+    assert not ordinary & urgent
+    assert torch.accelerator.current_stream().stream_id not in ordinary | urgent
+
+
 def test_kernels_of_a_stream_run_in_order(sim, stream):
     with stream, sim.hold():
         x = torch.zeros(1000, device="sim")
