@@ -49,7 +49,6 @@ def engine() -> list[Extension]:
         return [extension("pamiq_storm._C", sources(ENGINE_FOLDERS))]
     files = sources(ENGINE_FOLDERS) + sources(["cuda"]) + sources(["cuda"], "cu")
     ext = extension("pamiq_storm._C", files)
-    ext.define_macros.append(("STORM_WITH_CUDA", "1"))
     ext.libraries += ["c10_cuda", "torch_cuda"]
     ext.library_dirs += CUDA.library_dirs
     ext.extra_link_args += CUDA.link_args
