@@ -18,7 +18,7 @@ CUDA = build_support.plan(ROOT)  # ends the build in one sentence where it canno
 from setuptools import Extension, setup  # noqa: E402  (only once torch is known to be there)
 from torch.utils.cpp_extension import BuildExtension, CppExtension  # noqa: E402
 
-ENGINE_FOLDERS = ["base", "host", "transfer", "engine", "autograd", "nn", "publish", "python"]
+ENGINE_FOLDERS = ["base", "host", "codec", "transfer", "engine", "autograd", "nn", "publish", "python"]
 SIMULATOR_FOLDERS = ["sim", "sim/ops", "sim/timing", "sim/races"]
 CXX_FLAGS = ["-std=c++20", "-O2", "-g1", "-Wall", "-Wextra", "-fvisibility=hidden"]
 NVCC_FLAGS = ["-std=c++20", "-O2", "-lineinfo", "-Xcompiler=-Wall,-fvisibility=hidden"]

@@ -6,7 +6,7 @@ import collections.abc
 import torch
 import typing
 import typing_extensions
-__all__: list[str] = ['DefaultScope', 'ModelLayout', 'ModuleRecord', 'OffloadConfig', 'OffloadContext', 'OffloadedActivation', 'PinnedMemoryBuffer', 'PinnedMemoryPool', 'Publisher', 'ReferenceCounts', 'SavedTensor', 'Sentinel', 'Snapshot', 'StormModel', 'StormSystem', 'StormTrainer', 'after_fork_in_child', 'build_info', 'default_system', 'ensure_hook_dispatch', 'exchange_label', 'fetch_activation_from_cpu', 'hook_pair', 'label_of', 'memory_pressure_callback', 'offload_activation_to_cpu', 'publish_streams', 'release_default_contexts', 'set_process_exiting', 'start_recording', 'stop_recording']
+__all__: list[str] = ['DefaultScope', 'ModelLayout', 'ModuleRecord', 'OffloadConfig', 'OffloadContext', 'OffloadedActivation', 'PinnedMemoryBuffer', 'PinnedMemoryPool', 'Publisher', 'ReferenceCounts', 'SavedTensor', 'Sentinel', 'Snapshot', 'StormModel', 'StormSystem', 'StormTrainer', 'after_fork_in_child', 'bool_wire_bytes', 'build_info', 'default_system', 'ensure_hook_dispatch', 'exchange_label', 'fetch_activation_from_cpu', 'hook_pair', 'label_of', 'memory_pressure_callback', 'offload_activation_to_cpu', 'pack_bool_bytes', 'publish_streams', 'release_default_contexts', 'set_process_exiting', 'start_recording', 'stop_recording', 'unpack_bool_bytes']
 class PinnedMemoryBuffer:
     def release(self) -> None:
         ...
@@ -39,6 +39,7 @@ class PinnedMemoryPool:
         ...
 class OffloadConfig:
     measure_stalls: bool
+    pack_bool: bool
     def __init__(self) -> None:
         ...
     @property
@@ -275,6 +276,9 @@ def after_fork_in_child() -> None:
 def build_info() -> dict:
     """
     What this was compiled with: torch, and a vendor's toolkit and architectures, if any.
+def bool_wire_bytes(bools: typing.SupportsInt | typing.SupportsIndex) -> int:
+    """
+    The bytes that so many bools are on the wire.
     """
 def default_system(device: torch.device) -> StormSystem:
     ...
@@ -300,6 +304,10 @@ def memory_pressure_callback() -> typing_extensions.CapsuleType:
     """
 def offload_activation_to_cpu(activation: torch.Tensor, layer_id: typing.SupportsInt | typing.SupportsIndex, system: StormSystem) -> OffloadedActivation:
     ...
+def pack_bool_bytes(bools: typing.SupportsInt | typing.SupportsIndex) -> int:
+    """
+    Device memory that packing reads and writes; over the memory's bandwidth, the time to expect.
+    """
 def publish_streams(device: torch.device) -> tuple[torch.Stream, torch.Stream]:
     """
     The streams that inference and publication use.
@@ -313,4 +321,8 @@ def start_recording() -> None:
 def stop_recording() -> dict:
     """
     Ends the recording and returns it, once what it recorded is over.
+    """
+def unpack_bool_bytes(bools: typing.SupportsInt | typing.SupportsIndex) -> int:
+    """
+    Device memory that unpacking reads and writes; over the memory's bandwidth, the time to expect.
     """

@@ -33,6 +33,9 @@ class OffloadConfig:
         host_bytes: Hard cap on host memory. Tensors that do not fit stay on the device, and are counted.
             Default: 80 % of the host memory that is free when the engine is made.
         slab_bytes: Host memory is taken as it is needed, in slabs of at most this size, a power of two.
+        pack_bool: Masks (saved ``torch.bool`` tensors) travel as bits: an eighth of the bytes over the link and on the
+            host, for a kernel on either side. Bit for bit, or an error in backward if a byte was neither 0 nor 1. Has
+            not been timed on a GPU yet, hence off.
         measure_stalls: Time how long compute waits for copies (two device events for each wait).
     """
 
@@ -42,14 +45,15 @@ class OffloadConfig:
     keep_last_bytes: Size = None
     host_bytes: Size = None
     slab_bytes: int | str = "64MiB"
+    pack_bool: bool = False
     measure_stalls: bool = True
 
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.name == "measure_stalls":
+            if field.name in ("pack_bool", "measure_stalls"):
                 if not isinstance(value, bool):
-                    raise TypeError(f"measure_stalls must be a bool, got {value!r}")
+                    raise TypeError(f"{field.name} must be a bool, got {value!r}")
             elif value is not None:
                 _size(field.name, value)
 
@@ -68,6 +72,7 @@ class OffloadConfig:
         resolved.keep_last_bytes = _size("keep_last_bytes", self.keep_last_bytes, resolved.window_bytes)
         resolved.host_bytes = _size("host_bytes", self.host_bytes, _free_host_bytes())
         resolved.slab_bytes = _size("slab_bytes", self.slab_bytes)
+        resolved.pack_bool = self.pack_bool
         resolved.measure_stalls = self.measure_stalls
         return resolved
 

@@ -18,6 +18,8 @@ class OffloadStats:
 
     offloaded_tensors: int = 0  # moved to the host
     offloaded_bytes: int = 0  # over the link, device to host
+    packed_tensors: int = 0  # of the offloaded: bools that travelled as bits
+    packed_bytes: int = 0  # what they are on the device
     shared_tensors: int = 0  # saved again: their bytes were moved already
     shared_bytes: int = 0
     fetched_tensors: int = 0  # brought back from the host

@@ -1,6 +1,9 @@
 #include <memory>
 #include <optional>
 
+#include "cuda/copy_batch.h"
+#include "cuda/host_registrar.h"
+#include "cuda/ranges.h"
 #include "cuda/streams.h"
 #include "transfer/device_extras.h"
 
@@ -11,6 +14,15 @@ struct CudaExtras final : DeviceExtras {
   std::optional<c10::Stream> new_stream(c10::Device device, int priority) const override {
     return create_stream(device, priority);
   }
+  const HostRegistrar* host_registrar() const override { return &registrar; }
+  bool copy_batch(c10::ArrayRef<CopySpan> spans, const c10::Stream& stream) const override {
+    return cuda::copy_batch(spans, stream);
+  }
+  void begin_range(const char* name) const noexcept override { cuda::begin_range(name); }
+  void end_range() const noexcept override { cuda::end_range(); }
+  void mark(const char* name) const noexcept override { cuda::mark(name); }
+
+  const Registrar registrar;
 };
 
 // Runs while the extension loads. Calls no CUDA function: there may be no driver.

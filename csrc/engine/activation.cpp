@@ -18,13 +18,11 @@ std::shared_ptr<OffloadedActivation> offload_activation_to_cpu(const at::Tensor&
                     "offload_activation_to_cpu: only plain strided tensors can be moved, got ",
                     activation.toString());
   const ByteRange range = moved_bytes(activation.storage(), touched_bytes(activation));
-  auto host = system.acquire_host(range.bytes());
+  auto bytes = system.send(activation, range);
   TORCH_CHECK(
-      host, "offload_activation_to_cpu: ", format_bytes(range.bytes()),
+      bytes, "offload_activation_to_cpu: ", format_bytes(range.bytes()),
       " of host memory are needed, the cap host_bytes = ", format_bytes(system.config().host_bytes),
       " has no room with ", format_bytes(system.pool().stats().live_bytes), " in use: raise it");
-  auto bytes =
-      std::make_shared<OffloadedStorage>(system.transfers(), activation, range, std::move(*host));
   auto tape = Tape::open(system.transfers(), /*prefetch_bytes=*/0);
   auto place = Tape::append(tape, bytes, /*first=*/true);
   return std::make_shared<OffloadedActivation>(

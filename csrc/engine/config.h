@@ -16,6 +16,7 @@ struct OffloadConfig {
                            << 20;  // made last in forward, needed first in backward: they stay
   size_t host_bytes = SIZE_MAX;    // hard cap on host memory
   size_t slab_bytes = size_t{64} << 20;  // the largest slab of host memory, a power of two
+  bool pack_bool = false;                // bools travel as bits
   bool measure_stalls = true;
 
   // Throws ValueError when the numbers contradict each other; `device_total` is the device's

@@ -31,6 +31,26 @@ ByteRange moved_bytes(const c10::Storage& storage, ByteRange own) {
   return {round_down(own.begin, kGranule), std::min(round_up(own.end, kGranule), whole)};
 }
 
+bool fits_bits(const at::Tensor& tensor, ByteRange range) {
+  if (tensor.scalar_type() != at::kBool || range.bytes() == 0 ||
+      range != ByteRange{0, tensor.storage().nbytes()})
+    return false;
+  if (tensor.storage_offset() != 0) return false;
+  // Expanded dimensions visit the same bytes again; the others must visit each once.
+  c10::SmallVector<std::pair<int64_t, int64_t>, 5> dims;  // stride and size
+  for (int64_t i = 0; i < tensor.dim(); ++i) {
+    if (tensor.stride(i) != 0 && tensor.size(i) != 1)
+      dims.emplace_back(tensor.stride(i), tensor.size(i));
+  }
+  std::sort(dims.begin(), dims.end());
+  int64_t visited = 1;
+  for (const auto& [stride, size] : dims) {
+    if (stride != visited) return false;
+    visited *= size;
+  }
+  return visited == static_cast<int64_t>(range.bytes());
+}
+
 at::Tensor bytes_of(const c10::Storage& storage, ByteRange range) {
   BelowUser below;
   auto bytes = at::detail::make_tensor<c10::TensorImpl>(

@@ -21,6 +21,11 @@ ByteRange touched_bytes(const at::Tensor& tensor);
 // siblings are then likely to be saved as well).
 ByteRange moved_bytes(const c10::Storage& storage, ByteRange own);
 
+// Whether `range` is the tensor's bools and nothing else, so that bits can say what it holds: the
+// whole storage, each byte of it a bool of the tensor's. That the bytes are 0 or 1 only their
+// packing finds out.
+bool fits_bits(const at::Tensor& tensor, ByteRange range);
+
 // A one-dimensional byte tensor over part of a storage.
 at::Tensor bytes_of(const c10::Storage& storage, ByteRange range);
 

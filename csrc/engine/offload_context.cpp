@@ -1,6 +1,6 @@
 #include "engine/offload_context.h"
 
-#include <ATen/record_function.h>
+#include "transfer/range.h"
 
 namespace storm {
 
@@ -19,6 +19,7 @@ std::shared_ptr<Tape> OffloadContext::open_tape() {
     forward_ = {};
   }
   if (!forward_.tape) {
+    mark(system_->device().type(), "storm::forward");
     forward_.tape = Tape::open(system_->transfers(), system_->config().prefetch_bytes);
   }
   return forward_.tape;
@@ -41,7 +42,7 @@ SavedTensor OffloadContext::save(const at::Tensor& tensor) {
   ByteRange own;
   if (auto reason = rules_.reason(tensor, own)) return keep(tensor, *reason);
 
-  RECORD_FUNCTION("storm::offload", {});
+  const Range named(tensor.device().type(), "storm::offload");
   const auto tape = open_tape();
   const auto known = tape->find(tensor, own);
   if (known.bytes) {
@@ -58,10 +59,8 @@ SavedTensor OffloadContext::save(const at::Tensor& tensor) {
     return keep(tensor, KeepReason::last, Tape::append(tape, nullptr, false));
   }
 
-  auto host = system_->acquire_host(range.bytes());
-  if (!host) return keep(tensor, KeepReason::host_full, Tape::append(tape, nullptr, false));
-  auto bytes =
-      std::make_shared<OffloadedStorage>(system_->transfers(), tensor, range, std::move(*host));
+  auto bytes = system_->send(tensor, range);
+  if (!bytes) return keep(tensor, KeepReason::host_full, Tape::append(tape, nullptr, false));
   return SavedTensor::offload(tensor, bytes, Tape::append(tape, bytes, /*first=*/true));
 }
 

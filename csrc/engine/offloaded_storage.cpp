@@ -3,10 +3,12 @@
 #include <c10/core/StreamGuard.h>
 
 #include "base/below_user.h"
+#include "base/bytes.h"
 #include "base/check.h"
 #include "base/process.h"
 #include "engine/transfers.h"
 #include "transfer/copy.h"
+#include "transfer/range.h"
 
 namespace storm {
 namespace {
@@ -19,10 +21,11 @@ uint64_t next_id() {
 }  // namespace
 
 OffloadedStorage::OffloadedStorage(std::shared_ptr<Transfers> transfers, const at::Tensor& tensor,
-                                   ByteRange range, PinnedMemoryBuffer host)
+                                   ByteRange range, Wire wire, PinnedMemoryBuffer host)
     : transfers_(std::move(transfers)),
       identity_(tensor),
       range_(range),
+      wire_(wire),
       id_(next_id()),
       home_(transfers_->compute_stream()),
       host_(std::move(host)),
@@ -37,13 +40,23 @@ OffloadedStorage::OffloadedStorage(std::shared_ptr<Transfers> transfers, const a
     recorder->host_bytes(transfers_->pool->stats().live_bytes);
   }
   copied_ = copy(/*to_host=*/true, bytes_of(tensor.storage(), range_));
-  transfers_->in_flight.add(tensor.storage(), range_.bytes(), home_, copied_, label_);
-  transfers_->count(label_, [&](auto& counters) { counters.offload(range_.bytes()); });
+  transfers_->in_flight.add(tensor.storage(), range_.bytes(), home_, packed_ ? packed_ : copied_,
+                            label_);
+  transfers_->count(label_, [&](auto& counters) {
+    counters.offload(wire_bytes(wire_, range_.bytes()));
+    if (wire_ == Wire::bits) counters.pack(range_.bytes());
+  });
 }
 
-EventRef OffloadedStorage::copy(bool to_host, const at::Tensor& device_bytes) const {
+EventRef OffloadedStorage::copy(bool to_host, const at::Tensor& device_bytes) {
   const auto& stream = to_host ? transfers_->streams.d2h() : transfers_->streams.h2d();
   const auto move = [&](Event::Timing timing) {
+    if (wire_ == Wire::bits) {
+      if (!to_host) return bits_to_device(*host_, device_bytes, stream, timing);
+      auto sent = bits_to_host(device_bytes, *host_, stream, timing);
+      packed_ = std::move(sent.packed);
+      return std::move(sent.copied);
+    }
     return to_host ? copy_to_host(device_bytes, *host_, stream, timing)
                    : copy_to_device(*host_, device_bytes, stream, timing);
   };
@@ -51,8 +64,24 @@ EventRef OffloadedStorage::copy(bool to_host, const at::Tensor& device_bytes) co
   if (!recorder) return move(transfers_->stalls.timing());
   auto begin = std::make_shared<const Event>(Event::record(stream, Event::Timing::yes));
   auto done = move(Event::Timing::yes);
-  recorder->copied(stream, to_host, id_, label_, range_.bytes(), {std::move(begin), done});
+  recorder->copied(stream, to_host, id_, label_, wire_bytes(wire_, range_.bytes()),
+                   {std::move(begin), done});
   return done;
+}
+
+// Seldom a wait: what backward asks for first has stayed on the device, and what left first has
+// long arrived when it is asked for.
+void OffloadedStorage::check_exact() const {
+  if (wire_ != Wire::bits) return;
+  if (!copied_->done()) {
+    const Range range(transfers_->device.type(), "storm::wait_for_bits");
+    copied_->synchronize();
+  }
+  TORCH_CHECK(bits_are_exact(*host_), "a tensor of ", format_bytes(range_.bytes()),
+              " of torch.bool on ", transfers_->device,
+              " was saved for backward with pack_bool=True, and holds bytes that are neither 0 nor "
+              "1, which bits cannot bring back: write bools, not other bytes, into its memory "
+              "(torch.empty leaves it as it was), or use OffloadConfig(pack_bool=False)");
 }
 
 OffloadedStorage::~OffloadedStorage() {
@@ -86,7 +115,8 @@ OffloadedStorage::Arrival OffloadedStorage::bring_back() {
   Event::record(home_).block(h2d);
   if (!copied_->done()) copied_->block(h2d);
   auto arrived = copy(/*to_host=*/false, bytes_of(memory, {0, range_.bytes()}));
-  transfers_->count(label_, [&](auto& counters) { counters.fetch(range_.bytes()); });
+  transfers_->count(label_,
+                    [&](auto& counters) { counters.fetch(wire_bytes(wire_, range_.bytes())); });
   std::lock_guard lock(mutex_);
   std::erase_if(reads_, [](const EventRef& event) { return event->done(); });
   reads_.push_back(arrived);
@@ -120,12 +150,14 @@ std::optional<OffloadedStorage::Loan> OffloadedStorage::take_if_here(const c10::
     }
   }
   if (!here) return std::nullopt;
+  if (here->arrived) check_exact();
   if (!here->arrived)
     transfers_->count(label_, [&](auto& counters) { counters.give_back(range_.bytes()); });
   return lend(*here, stream, StallCause::arriving);
 }
 
 OffloadedStorage::Loan OffloadedStorage::fetch(const c10::Stream& stream) {
+  check_exact();
   transfers_->count(label_, [](auto& counters) { counters.late_fetch(); });
   Arrival arrival = bring_back();
   {

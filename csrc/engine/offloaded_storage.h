@@ -12,6 +12,7 @@
 #include "engine/identity.h"
 #include "engine/recorder.h"
 #include "host/pinned_pool.h"
+#include "transfer/bit_copy.h"
 
 namespace storm {
 
@@ -26,12 +27,14 @@ class Transfers;
 //   resident   brought back ahead of need, held here until every claim on it is taken
 //   lent       taken by backward; here a weak pointer, so a second taker shares it while it lives
 // The host buffer outlives any number of trips (retain_graph) and returns to the pool behind the
-// events of every copy that touched it.
+// events of every copy that touched it. Bools may travel as bits (`Wire::bits`): the device then
+// sees bytes as ever, the host bits; the original is free behind the packing, before its copy.
 class OffloadedStorage {
  public:
-  // Queues the copy of `range` of the tensor's storage to `host`. Does not synchronise.
+  // Queues the copy of `range` of the tensor's storage to `host`, which has the wire's bytes. Does
+  // not synchronise. As bits it may throw OutOfMemoryError; nothing is queued then.
   OffloadedStorage(std::shared_ptr<Transfers> transfers, const at::Tensor& tensor, ByteRange range,
-                   PinnedMemoryBuffer host);
+                   Wire wire, PinnedMemoryBuffer host);
   ~OffloadedStorage();
   OffloadedStorage(const OffloadedStorage&) = delete;
   OffloadedStorage& operator=(const OffloadedStorage&) = delete;
@@ -45,7 +48,9 @@ class OffloadedStorage {
     size_t begin;  // the storage's first byte is this byte of the original storage
   };
   std::optional<Loan> take_if_here(const c10::Stream& stream);
-  // Brings the bytes back for `stream`, which waits for them. May throw OutOfMemoryError.
+  // Brings the bytes back for `stream`, which waits for them. May throw OutOfMemoryError. Of bits
+  // the host must know that they are exact: it waits, the GIL dropped, if they are still on their
+  // way out, and throws if a byte was neither 0 nor 1. `take_if_here` likewise.
   Loan fetch(const c10::Stream& stream);
   // Holds `bytes` on the device for one more taker; starts the copy when they are away. May throw
   // OutOfMemoryError.
@@ -53,6 +58,8 @@ class OffloadedStorage {
 
   const Identity& identity() const { return identity_; }
   ByteRange range() const { return range_; }
+  Wire wire() const { return wire_; }
+  c10::Device device() const { return home_.device(); }
 
  private:
   friend class Claim;
@@ -64,7 +71,8 @@ class OffloadedStorage {
   };
   Arrival bring_back();
   std::optional<Arrival> lent_locked() const;
-  EventRef copy(bool to_host, const at::Tensor& device_bytes) const;
+  EventRef copy(bool to_host, const at::Tensor& device_bytes);
+  void check_exact() const;
   Loan lend(const Arrival& arrival, const c10::Stream& stream, StallCause cause);
   void let_go(const Arrival& arrival);
   void end_claim(bool spent) noexcept;
@@ -72,10 +80,12 @@ class OffloadedStorage {
   const std::shared_ptr<Transfers> transfers_;
   const Identity identity_;
   const ByteRange range_;
+  const Wire wire_;
   const Label label_ = current_label();
   const uint64_t id_;
   const c10::Stream home_;  // the stream whose order governs the bytes' memory on the device
   std::optional<PinnedMemoryBuffer> host_;
+  EventRef packed_;  // of bits: the original is read behind this
   EventRef copied_;  // the host buffer is filled behind this
 
   std::mutex mutex_;  // guards what follows; not held while memory is allocated or freed

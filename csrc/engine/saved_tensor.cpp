@@ -1,8 +1,7 @@
 #include "engine/saved_tensor.h"
 
-#include <ATen/record_function.h>
-
 #include "base/check.h"
+#include "transfer/range.h"
 
 namespace storm {
 namespace {
@@ -55,7 +54,7 @@ at::Tensor SavedTensor::fetch() const {
     if (place_) place_.reached();
     return kept_;
   }
-  RECORD_FUNCTION("storm::fetch", {});
+  const Range range(away_->bytes->device().type(), "storm::fetch");
   auto loan = place_.take(*away_->bytes);
   auto tensor = away_->geometry.over(loan.storage, loan.begin);
   // As without us, where both are one tensor: a backward that changes what it was given is seen by

@@ -20,6 +20,8 @@ EngineStats StatsCounters::snapshot() const noexcept {
     stats.kept[i] = {read(kept_[i].tensors), read(kept_[i].bytes)};
   stats.offloaded_tensors = read(offloaded_.tensors);
   stats.offloaded_bytes = read(offloaded_.bytes);
+  stats.packed_tensors = read(packed_.tensors);
+  stats.packed_bytes = read(packed_.bytes);
   stats.shared_tensors = read(shared_.tensors);
   stats.shared_bytes = read(shared_.bytes);
   stats.fetched_tensors = read(fetched_.tensors);

@@ -22,7 +22,8 @@ struct EngineStats {  // one moment's figures
     uint64_t tensors = 0, bytes = 0;
   };
   std::array<Kept, static_cast<size_t>(KeepReason::count)> kept{};
-  uint64_t offloaded_tensors = 0, offloaded_bytes = 0;  // device to host
+  uint64_t offloaded_tensors = 0, offloaded_bytes = 0;  // device to host; bytes of the wire
+  uint64_t packed_tensors = 0, packed_bytes = 0;        // of them as bits; bytes on the device
   uint64_t shared_tensors = 0, shared_bytes = 0;        // saved again: no bytes moved
   uint64_t fetched_tensors = 0, fetched_bytes = 0;      // host to device
   uint64_t returned_tensors = 0, returned_bytes = 0;    // still on the device when backward asked
@@ -36,6 +37,7 @@ class StatsCounters {
  public:
   void keep(KeepReason reason, size_t bytes) noexcept;
   void offload(size_t bytes) noexcept { add(offloaded_, bytes); }
+  void pack(size_t bytes) noexcept { add(packed_, bytes); }
   void share(size_t bytes) noexcept { add(shared_, bytes); }
   void fetch(size_t bytes) noexcept { add(fetched_, bytes); }
   void give_back(size_t bytes) noexcept { add(returned_, bytes); }
@@ -49,7 +51,7 @@ class StatsCounters {
   };
   static void add(Pair& pair, size_t bytes) noexcept;
   std::array<Pair, static_cast<size_t>(KeepReason::count)> kept_;
-  Pair offloaded_, shared_, fetched_, returned_;
+  Pair offloaded_, packed_, shared_, fetched_, returned_;
   std::atomic<uint64_t> late_{0}, refused_{0};
 };
 

@@ -1,17 +1,15 @@
 #include "engine/storm_system.h"
 
-#include <ATen/record_function.h>
 #include <c10/core/CachingDeviceAllocator.h>
 
 #include "base/bytes.h"
 #include "base/check.h"
+#include "engine/offloaded_storage.h"
+#include "transfer/host_memory.h"
+#include "transfer/range.h"
 
 namespace storm {
 namespace {
-
-std::shared_ptr<HostMemorySource> memory_of(c10::Device device) {
-  return std::make_shared<TorchHostMemory>(device.type());
-}
 
 std::shared_ptr<Transfers> make_transfers(c10::Device device, const OffloadConfig& config,
                                           std::shared_ptr<HostMemorySource> memory) {
@@ -30,7 +28,7 @@ std::shared_ptr<Transfers> make_transfers(c10::Device device, const OffloadConfi
 }  // namespace
 
 StormSystem::StormSystem(c10::Device device, OffloadConfig config)
-    : StormSystem(device, config, memory_of(device)) {}
+    : StormSystem(device, config, host_memory_of(device)) {}
 
 StormSystem::StormSystem(c10::Device device, OffloadConfig config,
                          std::shared_ptr<HostMemorySource> memory)
@@ -43,12 +41,27 @@ StormSystem::StormSystem(c10::Device device, OffloadConfig config,
 std::optional<PinnedMemoryBuffer> StormSystem::acquire_host(size_t bytes) {
   for (;;) {
     if (auto buffer = pool().try_acquire(bytes, Layout::pieces)) return buffer;
-    RECORD_FUNCTION("storm::wait_for_host_memory", {});
+    const Range range(device().type(), "storm::wait_for_host_memory");
     const double began = Recorder::now();
     if (!pool().wait_for_oldest()) return std::nullopt;
     if (const auto recorder = Recorder::active())
       recorder->host_stalled(current_label(), began, Recorder::now());
   }
+}
+
+std::shared_ptr<OffloadedStorage> StormSystem::send(const at::Tensor& tensor, ByteRange range) {
+  if (config_.pack_bool && fits_bits(tensor, range)) {
+    if (auto host = acquire_host(wire_bytes(Wire::bits, range.bytes()))) {
+      try {
+        return std::make_shared<OffloadedStorage>(transfers_, tensor, range, Wire::bits,
+                                                  std::move(*host));
+      } catch (const c10::OutOfMemoryError&) {  // not even for the bits: bytes need no room
+      }
+    }
+  }
+  auto host = acquire_host(range.bytes());
+  if (!host) return nullptr;
+  return std::make_shared<OffloadedStorage>(transfers_, tensor, range, Wire::raw, std::move(*host));
 }
 
 void StormSystem::check_open() const {

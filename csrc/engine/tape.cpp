@@ -1,6 +1,6 @@
 #include "engine/tape.h"
 
-#include <ATen/record_function.h>
+#include "transfer/range.h"
 
 namespace storm {
 
@@ -58,6 +58,8 @@ Tape::Known Tape::find(const at::Tensor& tensor, ByteRange range) {
   auto [begin, end] = by_storage_.equal_range(storage);
   for (auto it = begin; it != end; ++it) {
     auto bytes = it->second.lock();
+    // Who sees the bytes as numbers may see more than 0 and 1.
+    if (bytes && bytes->wire() == Wire::bits && tensor.scalar_type() != at::kBool) continue;
     if (bytes && bytes->identity().is_of(tensor) && bytes->range().contains(range))
       return {std::move(bytes), false};
   }
@@ -105,6 +107,7 @@ Claim Tape::settle(size_t position, bool was_here) {
   const bool again = slot.taken_in_pass == pass_;
   if (again) ++pass_;
   if (!turned_ || again || !was_here) next_ = position;
+  if (!turned_) mark(transfers_->device.type(), "storm::backward");
   turned_ = true;
   slot.taken_in_pass = pass_;
   return unclaim_locked(slot);
@@ -133,7 +136,7 @@ void Tape::fetch_ahead() {
       position = next_;
     }
     Claim claim;  // ends after the lock below when the position needs it no more
-    RECORD_FUNCTION("storm::prefetch", {});
+    const Range range(transfers_->device.type(), "storm::prefetch");
     try {
       claim = OffloadedStorage::claim(std::move(bytes));
     } catch (const c10::OutOfMemoryError&) {  // not needed yet: backward will ask again

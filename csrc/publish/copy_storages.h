@@ -5,13 +5,9 @@
 #include <cstddef>
 #include <vector>
 
-namespace storm {
+#include "transfer/copy_span.h"
 
-struct CopySpan {
-  void* to;
-  const void* from;
-  size_t bytes;
-};
+namespace storm {
 
 // Host memory, by the calling thread; does not fail.
 void copy_on_host(const std::vector<CopySpan>& spans);

@@ -8,6 +8,7 @@
 #include "base/check.h"
 #include "publish/filling.h"
 #include "publish/storage_memory.h"
+#include "transfer/range.h"
 
 namespace storm {
 namespace {
@@ -71,6 +72,8 @@ void Publisher::start(const std::shared_ptr<Snapshot>& first) {
 
 bool Publisher::publish(const std::shared_ptr<Snapshot>& next, const std::optional<Free>& free) {
   if (!next->fits()) return false;
+  const auto& device = next->layout()->accelerator();
+  const Range range(device ? device->type() : c10::DeviceType::CPU, "storm::publish");
   const Split how = split(*next->layout());
   if (newly_tied(*next->layout(), how.copied)) return false;
   next->follow_requires_grad();

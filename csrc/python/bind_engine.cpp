@@ -20,6 +20,8 @@ py::dict to_dict(const EngineStats& engine) {
   }
   d["offloaded_tensors"] = engine.offloaded_tensors;
   d["offloaded_bytes"] = engine.offloaded_bytes;
+  d["packed_tensors"] = engine.packed_tensors;
+  d["packed_bytes"] = engine.packed_bytes;
   d["shared_tensors"] = engine.shared_tensors;
   d["shared_bytes"] = engine.shared_bytes;
   d["fetched_tensors"] = engine.fetched_tensors;
@@ -60,6 +62,7 @@ void bind_config(py::module_& m) {
       .def_readwrite("keep_last_bytes", &OffloadConfig::keep_last_bytes)
       .def_readwrite("host_bytes", &OffloadConfig::host_bytes)
       .def_readwrite("slab_bytes", &OffloadConfig::slab_bytes)
+      .def_readwrite("pack_bool", &OffloadConfig::pack_bool)
       .def_readwrite("measure_stalls", &OffloadConfig::measure_stalls);
 }
 

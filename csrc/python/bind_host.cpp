@@ -4,6 +4,7 @@
 #include "base/bytes.h"
 #include "host/pinned_pool.h"
 #include "python/bindings.h"
+#include "transfer/host_memory.h"
 
 namespace py = pybind11;
 
@@ -58,8 +59,7 @@ class Buffer {
 std::shared_ptr<PinnedMemoryPool> make_pool(c10::Device device, size_t slab_bytes,
                                             size_t cap_bytes) {
   TORCH_CHECK_VALUE(!device.is_cpu(), "pinned memory belongs to an accelerator, got ", device);
-  return PinnedMemoryPool::create(std::make_shared<TorchHostMemory>(device.type()),
-                                  {slab_bytes, cap_bytes});
+  return PinnedMemoryPool::create(host_memory_of(device), {slab_bytes, cap_bytes});
 }
 
 std::shared_ptr<Buffer> acquire(PinnedMemoryPool& pool, size_t bytes, bool pieces) {

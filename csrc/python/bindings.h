@@ -16,5 +16,6 @@ void bind_sentinel(pybind11::module_& m);
 void bind_nn(pybind11::module_& m);
 void bind_trace(pybind11::module_& m);
 void bind_publish(pybind11::module_& m);
+void bind_codec(pybind11::module_& m);
 
 }  // namespace storm::python

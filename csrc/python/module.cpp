@@ -9,4 +9,5 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
   storm::python::bind_nn(m);
   storm::python::bind_trace(m);
   storm::python::bind_publish(m);
+  storm::python::bind_codec(m);
 }

@@ -37,6 +37,7 @@ def test_a_model_on_several_devices_must_name_one(device: str) -> None:
         ({"window_bytes": -1}, r"window_bytes: .*-1"),
         ({"prefetch_bytes": 1.5}, r"prefetch_bytes: .*1\.5"),
         ({"measure_stalls": 1}, r"measure_stalls must be a bool"),
+        ({"pack_bool": None}, r"pack_bool must be a bool"),
     ],
 )
 def test_a_size_that_is_none_is_named(settings: dict[str, object], message: str, device: str) -> None:
