@@ -24,8 +24,6 @@ from typing import Any
 import pytest
 import torch
 
-from pamiq_storm import sim
-
 TESTS = Path(__file__).resolve().parent
 MODE = os.environ.get("STORM_REQUIRE_CUDA", "")
 SECONDS = float(os.environ.get("STORM_SUITE_SECONDS", "inf"))
@@ -136,7 +134,8 @@ def pytest_runtest_setup() -> None:
 @pytest.fixture(autouse=True)
 def _the_gpu_stays_torchs_accelerator() -> Generator[None]:
     yield
-    if MODE == "1" and sim.is_enabled():
+    accelerator = torch.accelerator.current_accelerator()
+    if MODE == "1" and (accelerator is None or accelerator.type != "cuda"):
         pytest.exit(
             "a test enabled the simulator where the GPU is tested: tests/require_cuda.py is to name its file", 3
         )

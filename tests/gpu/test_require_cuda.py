@@ -56,7 +56,7 @@ def test_the_lists_name_files_that_are_there() -> None:
 
 def test_who_skips_on_a_gpu_is_run_on_the_simulator() -> None:
     """By the text: a skip on any device but the simulator."""
-    skips = re.compile(r"""if device != ["']sim["'][^\n]*:\n\s+pytest\.skip""")
+    skips = re.compile(r"""if device != ["']sim["'][^\n]*:\n\s+pytest\.skip|^ +needs_control\(""", re.MULTILINE)
     found = [p for p in FILES if p.partition("/")[0] in ON_GPU and skips.search((TESTS / p).read_text())]
     assert found
     assert set(found) <= set(ON_BOTH)
