@@ -87,6 +87,8 @@ def _steps(job: Job, arm: Arm, training: Training, instrument: HostClock, found:
     bits = _bits(arm, training)
     _repeated(warm_up, lambda: train(arm, training, instrument, FREE))
     steps = _repeated(measured, lambda: train(arm, training, instrument, FREE))
+    pinned = arm.pinned_bytes()
+    steps = [replace(step, peak_pinned_bytes=max(step.peak_pinned_bytes, pinned)) for step in steps]
     if not instrument.counts_traffic:
         moved = _counted(arm, training, instrument)
         steps = [replace(step, traffic=moved) for step in steps]
