@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from pamiq_storm.bench.offload import charges
 from pamiq_storm.profile import load_profile
 from pamiq_storm.results import ArmRow, HookRow, OffloadRow, PublishRow, Results, collect
 from tests.programs import ROOT
-from tools.gpu import compare, found, report
+from tools.gpu import compare, found, kernels, report
 from tools.gpu.book import Book, Outcome, Status
 from tools.gpu.page import page
 
@@ -66,6 +67,8 @@ def folder(tmp_path: Path) -> Path:
     collect("publish", "cuda", False, GPU, [sync, copies], facts).write(there / "publish_cuda.json")
     demo = OffloadRow("byte-gpt", "none", GPU, None, 9.0, 8.0, 10.0, 7, 8, 0, 0, 0, None, 8.5, None, None)
     collect("demo", "cuda", False, GPU, [demo]).write(there / "demo" / "results.json")
+    timed = {"kernel": "pack_bool", "bools": 1 << 30, "bytes": 9, "seconds": 5e-4, "expected_s": 4e-4, "within": True}
+    (there / "kernels.json").write_text(json.dumps([timed]))
     load_profile("h100-pcie").write(there / "profile.toml")
     return there
 
@@ -96,6 +99,31 @@ def test_hooks_are_held_to_what_the_simulator_charges() -> None:
     assert compare.hooks([replace(row, hook="none"), replace(row, case="flat, 10 tensors")], 3e-5) == []
 
 
+class FakeMeter:
+    """A device on which everything takes as long as it is told."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    def device_s(self, operation: Any) -> float:
+        operation()
+        return self._seconds
+
+
+def test_a_kernel_is_held_to_the_time_of_its_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "LARGE", 100)
+    seen: list[tuple[int, int]] = []
+    pack = {"pack": (lambda bools, wire: seen.append((bools.numel(), wire.numel())), lambda n: 9 * n)}
+    for seconds, verdict in ((1.2, True), (1.3, False)):
+        meter: Any = FakeMeter(seconds)
+        small, large = kernels.measure(meter, 900.0, pack, lambda n: n // 8, (80, 100))
+        assert (small.within, large.within) == (None, verdict)
+        assert (large.bytes, large.expected_s) == (900, 1.0)
+    assert seen == [(80, 10), (100, 12)] * 2
+
+
 def test_runs_of_the_benchmark_are_joined_and_no_offload_is_told_once() -> None:
     one = offload(MEASURED, failed=["W1, trl"], peers={"trl": "1"})
     two = offload([arm("none", 101, 10**10), arm("compile@1", 104, 9)], failed=["W1, compile@1"], peers={"x": "2"})
@@ -117,6 +145,7 @@ def test_the_page_says_what_was_measured_and_labels_what_was_not(folder: Path, t
     assert "| `storm` | 130.0 | 100.0 | 1.30 | 1.25 | met | 6.00 | 0.60 | 0.60 | met | 4.00 | same |" in text
     assert "* `trl`: failed: it / broke" in text
     assert "| offloaded, cuda tensors | `storm_offloaded` | backward | 80.00 | 8.50 | **missed** |" in text
+    assert "| `pack_bool` | 1073741824 | 500.0 | 400.0 | met |" in text
     assert "| 1e+06/8 | `storm_swap` | 1.25 |" in text
     assert "### W1 on NVIDIA Test 80GB" in text
     assert [line for line in text.splitlines() if line.startswith("| ---")] == []

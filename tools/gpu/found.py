@@ -43,6 +43,7 @@ class Found:
     publish: Results | None
     demo: Results | None
     profile: Profile | None
+    kernels: list[dict[str, Any]]
 
 
 def read(folder: Path) -> Found:
@@ -58,6 +59,7 @@ def read(folder: Path) -> Found:
         publish=_results(folder / "publish_cuda.json"),
         demo=_results(folder / "demo" / "results.json"),
         profile=_profile(folder / "profile.toml"),
+        kernels=_json(folder / "kernels.json") or [],
     )
 
 
@@ -100,7 +102,7 @@ def _tests(path: Path) -> Tests | None:
     return Tests(len(cases) - failed - sum(skipped.values()), failed, skipped)
 
 
-def _json(path: Path) -> dict[str, Any]:
+def _json(path: Path) -> Any:
     try:
         return json.loads(path.read_text())
     except (OSError, ValueError):

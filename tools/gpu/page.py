@@ -41,7 +41,12 @@ def page(folder: Path, link: str) -> str:
         parts.append(_offload(offload, known.get("predicted"), compared))
     if demo := known.get("demo"):
         parts.append(f"## The demo\n\n{figures_table(demo)}\n")
-    parts += [_hooks(compared), _publish(compared, known.get("publish")), _figures(summary["figures"], link)]
+    parts += [
+        _hooks(compared),
+        _kernels(summary["kernels"]),
+        _publish(compared, known.get("publish")),
+        _figures(summary["figures"], link),
+    ]
     return "\n".join(part for part in parts if part)
 
 
@@ -154,6 +159,22 @@ def _hooks(compared: Sequence[Compared]) -> str:
         way = one.figure.partition(",")[0]
         shown = f"{_number(one.measured, '.2f')} | {_number(one.predicted, '.2f')}"
         lines.append(f"| {one.case} | `{one.arm}` | {way} | {shown} | {_met(one.within)} |")
+    return "\n".join([*lines, ""])
+
+
+def _kernels(found: Sequence[Mapping[str, Any]]) -> str:
+    if not found:
+        return ""
+    lines = [
+        "## Kernels of ours",
+        "",
+        "Expected: the bytes they read and write by the memory's measured bandwidth.",
+        "",
+    ]
+    lines += ["| kernel | elements | measured, us | expected, us | |", "|---|--:|--:|--:|---|"]
+    for one in found:
+        shown = f"{one['seconds'] * 1e6:.1f} | {one['expected_s'] * 1e6:.1f} | {_met(one['within'])}"
+        lines.append(f"| `{one['kernel']}` | {one['bools']} | {shown} |")
     return "\n".join([*lines, ""])
 
 

@@ -73,6 +73,7 @@ def _summary(folder: Path, there: Found, names: list[str], drawn: list[str]) -> 
         "tests": {name: asdict(tests) for name, tests in there.tests.items()},
         "results": names,
         "figures": drawn,
+        "kernels": there.kernels,
         "compared": [asdict(one) for one in compared(there)],
     }
 

@@ -68,11 +68,9 @@ class _Maker:
 
     def all(self) -> list[Step]:
         workloads = [*self._offload()]
-        return [
-            self._packages(), self._build(), self._suite(), *self._sanitizers(), self._calibrate(), self._demo(),
-            self._hooks(), *workloads[:FIRST], self._predict(), self._publish(), self._simulator(), *workloads[FIRST:],
-            *self._compiled(),
-        ]  # fmt: skip
+        first = [self._packages(), self._build(), self._suite(), *self._sanitizers(), self._calibrate(), self._demo()]
+        quick = [self._hooks(), self._kernels(), *workloads[:FIRST], self._predict(), self._publish()]
+        return [*first, *quick, self._simulator(), *workloads[FIRST:], *self._compiled()]
 
     def _step(
         self,
@@ -168,6 +166,14 @@ class _Maker:
     def _hooks(self) -> Step:
         return self._module("bench hooks", "hooks", 60, 240, "--device", "cuda")
 
+    def _kernels(self) -> Step:
+        if not (self._place.root / "csrc" / "codec").is_dir():
+            return Step("kernels", (), 0, 0, left_out="these sources have no kernels of their own")
+        quick = ("--quick",) if self._dry else ()
+        files = str(self._folder / "profile.toml"), str(self._folder / "kernels.json")
+        words = ("-m", "tools.gpu.kernels", *files, *quick)
+        return self._step("kernels", words, 20, 120, ("build", "calibrate"), writes=("kernels.json",))
+
     def _publish(self) -> Step:
         quick = ("--quick",) if self._dry else ()
         words = ("benchmarks/publish.py", "--device", "cuda", "--device-only", *quick, "--out", str(self._folder))
@@ -183,7 +189,8 @@ class _Maker:
         return [self._workload(name, COMPILED, ", compiled", COMPILING_S) for name in WORKLOADS]
 
     def _workload(self, name: str, arms: tuple[str, ...], kind: str, expected_s: float) -> Step:
-        options = ("--device", "cuda", "--rounds", "1", "--workload", name, "--arms", *arms)
+        rounds = () if self._dry else ("--rounds", "1")
+        options = ("--device", "cuda", *rounds, "--workload", name, "--arms", *arms)
         file = f"offload_{name.replace(':', '_')}{'_compiled' if kind else ''}"
         says = f"offload {name}{kind}"
         return self._module("bench offload", file, expected_s, 3 * expected_s + 60, *options, says=says)

@@ -43,11 +43,11 @@ def run(device: str, quick: bool, console: Console, selection: Selection | None 
 
 
 def measure(jobs: Sequence[Job], quick: bool, console: Console, rounds: int | None = None) -> list[Sample]:
-    """Does the jobs, side by side where the clock allows it, else in turns."""
-    if jobs and jobs[0].machine == "virtual":
+    """Does the jobs, side by side where the clock allows it, else in turns; quick ones in one process."""
+    if jobs and (jobs[0].machine == "virtual" or (quick and rounds is None)):
         with console.progress("offload", len(jobs)) as advance:
             return schedule.side_by_side(jobs, advance, processes=1 if quick else None)
-    rounds = rounds or (1 if quick else ROUNDS)
+    rounds = rounds or ROUNDS
     with console.progress("offload", rounds * sum(len(job.arms) for job in jobs)) as advance:
         return schedule.in_turns(jobs, rounds, advance)
 
