@@ -6,6 +6,8 @@ TORCH ?= torch==2.13.0
 SANITIZE ?=
 WERROR ?=
 ARGS ?=
+DRY ?=
+WHEELS ?=
 
 PY := .venv/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check install --quiet
@@ -18,7 +20,7 @@ FIXED_ADDRESSES := $(if $(filter thread,$(SANITIZE)),$(shell setarch -R true 2>/
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test build lint stubs mutants bench-offload cpp-test cuda-check clean
+.PHONY: help demo test build lint stubs mutants bench-offload cpp-test cuda-check gpu gpu-wheels clean
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1@\2/p' Makefile | column -t -s@ 2>/dev/null || grep '## ' Makefile
@@ -54,6 +56,13 @@ cpp-test: $(DONE)/torch $(DONE)/cmake  ## Build and run the C++ tests (SANITIZE=
 
 cuda-check:  ## Build and import the CUDA wheel, run it inside pamiq-core (Python 3.12, no GPU; about 6 GB of disk)
 	bash tools/cuda_check.sh "$(TORCH)"
+
+gpu:  ## Build, test and measure on a machine with a GPU, against the simulator's predictions (DRY=1: without one)
+	@$(PYTHON) tools/preflight.py
+	@$(PYTHON) -m tools.gpu $(if $(DRY),--dry) $(if $(WHEELS),--wheels "$(WHEELS)") $(ARGS)
+
+gpu-wheels:  ## Fill the folder WHEELS with what `make gpu` needs where there is no network (ARGS="--python 3.12")
+	@$(PYTHON) -m tools.gpu.packages --fill "$(or $(WHEELS),wheels)" $(ARGS)
 
 clean:  ## Remove everything built (the virtual environments stay; `rm -r .venv .venv-cuda` for those)
 	rm -rf build dist *.egg-info compile_commands.json pamiq_storm/*.so $(DONE)/build

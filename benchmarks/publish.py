@@ -24,12 +24,13 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("--device", default="auto", choices=["auto", "cuda", "sim"])
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--samples", type=int, help="inferences of each arm at 100 Hz")
+    parser.add_argument("--device-only", action="store_true", help="not on the CPU besides")
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args(arguments)
     plan = QUICK if options.quick else FULL
     if options.samples:
         plan = replace(plan, samples=max(1, -(-options.samples // plan.pairs)))
-    for results in run_parts(options.device, plan, Console()):
+    for results in run_parts(options.device, plan, Console(), with_cpu=not options.device_only):
         name = "publish" if results.device == "cpu" else f"publish_{results.device}"
         results.write(options.out / f"{name}.json")
         write_atomically(options.out / f"{name}.png", plot(results))

@@ -51,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     parts.add_argument("--workload", metavar="NAME", help="such as W1 or W2:8192")
     parts.add_argument("--profile", metavar="NAME", help="simulated hardware, such as rtx4090 or a .toml file")
     parts.add_argument("--arms", metavar="NAME", nargs="+", help="ways to train, such as trl storm")
+    parts.add_argument("--rounds", type=int, help="fresh processes of each arm on a GPU, 5 by default")
     parts.add_argument("--sensitivity", action="store_true", help="again with rates a fifth lower and higher")
     bench.set_defaults(command=_bench)
 
@@ -80,8 +81,8 @@ def _bench(options: argparse.Namespace) -> int:
     from pamiq_storm.bench.plot import plot
     from pamiq_storm.bench.registry import SUITES
 
-    names = ("workload", "profile", "arms", "sensitivity")
-    parts = {name: getattr(options, name) for name in names if getattr(options, name)}
+    names = ("workload", "profile", "arms", "sensitivity", "rounds")
+    parts = {name: getattr(options, name) for name in names if getattr(options, name) not in (None, False)}
     if options.suite == "offload":
         from pamiq_storm.bench import offload
 
@@ -95,6 +96,8 @@ def _bench(options: argparse.Namespace) -> int:
         results.write(options.json)
     if options.plot:
         write_atomically(options.plot, plot(results))
+    if failed := results.facts.get("failed"):
+        raise RuntimeError(f"not measured, the others are: {'; '.join(failed)}")
     return 0
 
 

@@ -10,6 +10,8 @@ import torch
 
 from pamiq_storm import OffloadConfig, _engine, sim
 
+pytest_plugins = ["tests.require_cuda"]
+
 torch.set_num_threads(1)
 sim.enable.__kwdefaults__["races"] = True  # whichever test enables the simulator, races are looked for
 

@@ -43,6 +43,10 @@ class Arm(Protocol):
         """Bytes moved since the start, by the arm's own account."""
         ...
 
+    def pinned_bytes(self) -> int:
+        """Page-locked memory that the arm holds now. It may be its own, of which torch knows nothing."""
+        ...
+
     def close(self) -> None:
         """Releases what the arm holds."""
         ...
@@ -64,6 +68,9 @@ class PlainArm:
 
     def traffic(self) -> Traffic:
         return Traffic(0, 0)
+
+    def pinned_bytes(self) -> int:
+        return 0
 
     def close(self) -> None:
         return None
@@ -129,6 +136,9 @@ class StormArm(PlainArm):
     def traffic(self) -> Traffic:
         stats = self.storm.stats()
         return Traffic(stats.offloaded_bytes, stats.fetched_bytes)
+
+    def pinned_bytes(self) -> int:
+        return self.storm.stats().pinned_bytes
 
     def close(self) -> None:
         self.storm.close()

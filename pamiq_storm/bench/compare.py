@@ -112,7 +112,7 @@ def _examine_all(
             # The second step is the steady one: pools are filled.
             workload.model.zero_grad()
             step = run_step(arm, hardware, *batch)
-            pinned = hardware.peak_pinned_bytes()
+            pinned = max(hardware.peak_pinned_bytes(), arm.pinned_bytes())
             advance()
             workload.model.zero_grad()
             line = trace_memory(arm, workload.model, *batch)

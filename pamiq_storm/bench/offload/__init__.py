@@ -32,9 +32,9 @@ def run(device: str, quick: bool, console: Console, selection: Selection | None 
     Raises:
         RuntimeError: the device asked for is not there, the selection names what there is not, or a process failed.
     """
-    machine = _machine(device)
-    jobs = plan.jobs(machine, quick, selection or Selection())
-    samples = measure(jobs, quick, console)
+    machine, chosen = _machine(device), selection or Selection()
+    jobs = plan.jobs(machine, quick, chosen)
+    samples = measure(jobs, quick, console, chosen.rounds)
     results = _results(machine, jobs, samples, quick)
     console.line(console_table(rows(samples), results.simulated))
     for verdict in results.facts.get("sensitivity", {}).get("verdicts", []):
@@ -42,12 +42,12 @@ def run(device: str, quick: bool, console: Console, selection: Selection | None 
     return results
 
 
-def measure(jobs: Sequence[Job], quick: bool, console: Console) -> list[Sample]:
-    """Does the jobs, side by side where the clock allows it, else in turns."""
-    if jobs and jobs[0].machine == "virtual":
+def measure(jobs: Sequence[Job], quick: bool, console: Console, rounds: int | None = None) -> list[Sample]:
+    """Does the jobs, side by side where the clock allows it, else in turns; quick ones in one process."""
+    if jobs and (jobs[0].machine == "virtual" or (quick and rounds is None)):
         with console.progress("offload", len(jobs)) as advance:
             return schedule.side_by_side(jobs, advance, processes=1 if quick else None)
-    rounds = 1 if quick else ROUNDS
+    rounds = rounds or ROUNDS
     with console.progress("offload", rounds * sum(len(job.arms) for job in jobs)) as advance:
         return schedule.in_turns(jobs, rounds, advance)
 
@@ -66,6 +66,8 @@ def _results(machine: str, jobs: Sequence[Job], samples: Sequence[Sample], quick
         "peers": {name: peers.version(name) for name in peers.RELEASES},
         "timelines": _timelines(samples),
     }
+    if failed := [f"{s.workload}, {s.arm}" for s in samples if s.note and s.note.startswith(schedule.FAILED)]:
+        facts["failed"] = failed
     if machine == "virtual":
         facts["clock"] = "virtual" + (", sizes of a test: times mean nothing" if quick else "")
         facts["charged_us"] = {name: seconds * 1e6 for name, seconds in charges.STORM.items()}

@@ -34,6 +34,8 @@ class Selection:
     arms: Sequence[str] | None = None
     sensitivity: bool = True
     """Again with other rates, on the simulator; a quick run tries one other in any case."""
+    rounds: int | None = None
+    """Fresh processes of each arm, on a GPU."""
 
 
 def jobs(machine: str, quick: bool, selection: Selection) -> list[Job]:
@@ -49,6 +51,10 @@ def jobs(machine: str, quick: bool, selection: Selection) -> list[Job]:
         raise RuntimeError(f"arms {', '.join(unknown)} are unknown; there are {', '.join(KINDS)}")
     if selection.profile is not None and machine != "virtual":
         raise RuntimeError(f"--profile {selection.profile} is for the simulator; this runs on a real device")
+    if selection.rounds is not None and machine == "virtual":
+        raise RuntimeError(f"--rounds {selection.rounds} is for a real device: on the simulator every run is the same")
+    if selection.rounds is not None and selection.rounds < 1:
+        raise RuntimeError(f"--rounds {selection.rounds}: at least one is needed")
     try:
         _ = selection.profile and load_profile(selection.profile)
     except ProfileError as error:

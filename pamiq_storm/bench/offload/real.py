@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -9,18 +11,22 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from pamiq_storm.bench.arms import Arm
+from pamiq_storm.bench.bits import deterministic
 from pamiq_storm.bench.hardware import CudaHardware, Link, SimulatedHardware, Traffic
 from pamiq_storm.bench.offload import workloads
 from pamiq_storm.bench.offload.arms import KINDS, Bounds
 from pamiq_storm.bench.offload.charges import FREE
+from pamiq_storm.bench.offload.compiled import CompiledArm
 from pamiq_storm.bench.offload.device import HostClock
 from pamiq_storm.bench.offload.peers import PeerMissing
 from pamiq_storm.bench.offload.samples import AS_IS, Job, Sample
-from pamiq_storm.bench.offload.steps import digest, train
+from pamiq_storm.bench.offload.steps import Step, digest, train
 from pamiq_storm.bench.offload.workloads import Training
 
 WARM_UP, MEASURED = 3, 5
 QUICK_WARM_UP, QUICK_MEASURED = 1, 2
+LEAST, LONGEST_S = 2, 10.0
+"""Where steps take seconds, fewer do: the first makes plans, the second is the first to go by them."""
 THREADS_LINK = Link(2e9, 2e9)
 
 
@@ -78,18 +84,40 @@ def _measure(job: Job, name: str, instrument: HostClock, profile: str) -> Sample
 
 def _steps(job: Job, arm: Arm, training: Training, instrument: HostClock, found: Sample) -> Sample:
     warm_up, measured = (QUICK_WARM_UP, QUICK_MEASURED) if job.quick else (WARM_UP, MEASURED)
-    bits = digest(arm, training)
-    for _ in range(warm_up):
-        train(arm, training, instrument, FREE)
-    steps = [train(arm, training, instrument, FREE) for _ in range(measured)]
+    bits = _bits(arm, training)
+    _repeated(warm_up, lambda: train(arm, training, instrument, FREE))
+    steps = _repeated(measured, lambda: train(arm, training, instrument, FREE))
+    pinned = arm.pinned_bytes()
+    steps = [replace(step, peak_pinned_bytes=max(step.peak_pinned_bytes, pinned)) for step in steps]
     if not instrument.counts_traffic:
         moved = _counted(arm, training, instrument)
         steps = [replace(step, traffic=moved) for step in steps]
     return replace(found, steps=tuple(steps), link=instrument.link(), fits=True, digest=bits)
 
 
+def _repeated(times: int, step: Callable[[], Step]) -> list[Step]:
+    """So many steps, or as many as `LONGEST_S` holds if they are long."""
+    steps, begin = [step()], time.perf_counter()
+    while len(steps) < times and (len(steps) < LEAST or time.perf_counter() - begin < LONGEST_S):
+        steps.append(step())
+    return steps
+
+
+def _bits(arm: Arm, training: Training) -> str | None:
+    """None for what is compiled: it computes the same by other operations, in other bits."""
+    if isinstance(arm, CompiledArm):
+        return None
+    with deterministic():
+        return digest(arm, training)
+
+
 def _counted(arm: Arm, training: Training, instrument: HostClock) -> Traffic:
-    """Traffic of one more step, which is not timed."""
+    """Traffic of one more step, which is not timed.
+
+    Where no hooks move anything there is none. (Watched, what is compiled would run as it was before.)
+    """
+    if KINDS[arm.name].hooks in ("none", "bare"):
+        return Traffic(0, 0)
     before, counter = arm.traffic(), CopyCounter()
     with counter:
         train(arm, training, instrument, FREE)

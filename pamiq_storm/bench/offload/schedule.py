@@ -12,9 +12,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from pamiq_storm.bench.offload.samples import Job, Sample, from_json
+from pamiq_storm.bench.offload.samples import AS_IS, Job, Sample, from_json
 
 Advance = Callable[[], None]
+
+FAILED = "failed: "
+"""How the note of an arm begins whose process failed."""
 
 
 def side_by_side(jobs: Sequence[Job], advance: Advance, processes: int | None = None) -> list[Sample]:
@@ -38,17 +41,37 @@ def side_by_side(jobs: Sequence[Job], advance: Advance, processes: int | None = 
 def in_turns(jobs: Sequence[Job], rounds: int, advance: Advance) -> list[Sample]:
     """Each arm of each job in a fresh process, A B C A B C: what the machine does over time meets them all alike.
 
-    The steps of all rounds become one sample.
+    The steps of all rounds become one sample. An arm whose process fails has a note that says so, and the others go on.
+
+    Raises:
+        RuntimeError: all failed.
     """
     merged: dict[tuple[str, str], Sample] = {}
     for job in jobs:
         for _ in range(rounds):
             for arm in job.arms:
-                (sample,) = run([replace(job, arms=(arm,))])
+                sample = _alone(replace(job, arms=(arm,)))
                 known = merged.get((job.workload, arm))
                 merged[job.workload, arm] = _joined(known, sample) if known else sample
                 advance()
-    return list(merged.values())
+    return _with_profile(list(merged.values()))
+
+
+def _alone(job: Job) -> Sample:
+    """The one arm of a job, in a process of its own."""
+    try:
+        (sample,) = run([job])
+    except RuntimeError as error:
+        return Sample(job.workload, "", AS_IS, job.arms[0], note=f"{FAILED}{error}")
+    return sample
+
+
+def _with_profile(samples: list[Sample]) -> list[Sample]:
+    """A process that failed has not told on which device."""
+    there = [sample.profile for sample in samples if sample.profile]
+    if samples and not there:
+        raise RuntimeError("; ".join(str(sample.note) for sample in samples))
+    return [sample if sample.profile else replace(sample, profile=there[0]) for sample in samples]
 
 
 def run(jobs: Sequence[Job]) -> list[Sample]:
@@ -68,6 +91,8 @@ def run(jobs: Sequence[Job]) -> list[Sample]:
 
 
 def _joined(known: Sample, new: Sample) -> Sample:
+    if not (known.steps and new.steps):
+        return new if not new.steps else known  # what went wrong once is told
     if known.digest != new.digest:
         return replace(known, steps=known.steps + new.steps, note="the bits differ from process to process")
     return replace(known, steps=known.steps + new.steps)

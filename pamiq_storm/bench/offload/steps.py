@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from pamiq_storm.bench.arms import Arm
-from pamiq_storm.bench.bits import gradients
 from pamiq_storm.bench.hardware import Link, Traffic
 from pamiq_storm.bench.measure import lower_bound_ms
 from pamiq_storm.bench.offload.charges import BARE_PYTHON, FREE, HookCost, python_hooks_charged
@@ -95,9 +94,9 @@ def digest(arm: Arm, training: Training) -> str:
     loss = arm.forward(*training.batch)
     loss.backward()
     found = hashlib.sha256(_bytes(loss))
-    for name, gradient in gradients(training.workload.model).items():
+    for name, parameter in training.workload.model.named_parameters():  # one after the other: they may be gigabytes
         found.update(name.encode())
-        found.update(b"none" if gradient is None else _bytes(gradient))
+        found.update(b"none" if parameter.grad is None else _bytes(parameter.grad))
     return found.hexdigest()
 
 

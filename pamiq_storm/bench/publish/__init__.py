@@ -48,12 +48,13 @@ def run(device: str, quick: bool, console: Console) -> Results:
     return replace(parts[-1], rows=rows, facts=facts)
 
 
-def run_parts(device: str, plan: Plan, console: Console) -> list[Results]:
+def run_parts(device: str, plan: Plan, console: Console, with_cpu: bool = True) -> list[Results]:
     """The results of each device by itself; says what was found."""
     arms, pamiq_core = live_arms()
     console.line(f"pamiq_core: {pamiq_core}")
-    # The CPU comes first: the simulator, once enabled, changes the whole process.
-    parts = [_run_on(Setting(torch.device("cpu"), False, arms, plan), ON_CPU, "CPU", pamiq_core, console)]
+    parts: list[Results] = []
+    if with_cpu:  # it comes first: the simulator, once enabled, changes the whole process
+        parts.append(_run_on(Setting(torch.device("cpu"), False, arms, plan), ON_CPU, "CPU", pamiq_core, console))
     if device != "auto" or torch.cuda.is_available():
         hardware = choose(device, LINK)
         there = plan if not hardware.simulated else _small(plan)

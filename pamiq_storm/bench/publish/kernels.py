@@ -95,6 +95,8 @@ def _wait(setting: Setting, live: LiveModel, x: Tensor, scenario: Scenario) -> W
     with ThreadPoolExecutor(1) as thread:
         stream = torch.Stream(setting.device) if scenario.own_stream else training
         thread.submit(torch.accelerator.set_stream, stream).result()
+        # What a thread or a stream makes at its first use (a library's handle, its workspace) may wait for the device.
+        thread.submit(lambda: live.inference_model.infer(x).cpu()).result()
         ends = _issue(setting)
         sync_ms = _host_ms(live.sync) if scenario.sync else None
         return thread.submit(_infer, live, x, ends, sync_ms).result()
@@ -111,6 +113,7 @@ def _infer(live: LiveModel, x: Tensor, ends: Sequence[torch.Event], sync_ms: flo
 def _issue(setting: Setting) -> list[torch.Event]:
     width = WIDTH[setting.device.type]
     a = torch.full((width, width), 1 / width, device=setting.device)
+    torch.mm(a, a)  # loads the kernel
     settle(setting.device)
     ends: list[torch.Event] = []
     with _slow(setting):
