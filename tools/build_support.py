@@ -1,6 +1,7 @@
 """What setup.py must know before it compiles: is there a torch, is there a CUDA toolkit, how many compilers fit.
 
-Run as a script it prints the choice; `--jobs` prints how many compilers fit. Every refusal is one sentence that
+Run as a script it prints the choice; `--jobs` prints how many compilers fit, `--architectures` which GPUs kernels are
+compiled for. Every refusal is one sentence that
 says what to type.
 """
 
@@ -239,5 +240,8 @@ def plan(root: Path) -> CudaPlan:
 if __name__ == "__main__":
     if sys.argv[1:] == ["--jobs"]:
         print(compilers_that_fit())
+        sys.exit()
+    if sys.argv[1:] == ["--architectures"]:
+        print(os.environ.get("TORCH_CUDA_ARCH_LIST", CUDA_ARCHITECTURES))
         sys.exit()
     plan(Path(__file__).resolve().parent.parent)

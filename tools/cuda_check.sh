@@ -57,13 +57,28 @@ fi
 
 rm -rf build/wheel
 "$py" -m pip --disable-pip-version-check wheel --quiet --no-build-isolation --no-deps --wheel-dir build/wheel .
-install --force-reinstall --no-deps build/wheel/*.whl
 
+# A fresh environment that shares only what is other people's.
 elsewhere=$(mktemp -d)
 trap 'rm -rf "$elsewhere"' EXIT
-cp tools/cuda_report.py tests/pamiq_core/test_integration.py "$elsewhere"
-cd "$elsewhere"
-"$py" cuda_report.py
+"$py" -m venv --without-pip "$elsewhere/venv"
+fresh=$elsewhere/venv/bin/python
+"$py" -m pip --disable-pip-version-check --python "$fresh" install --quiet --no-deps build/wheel/*.whl
+site() { "$1" -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])'; }
+site "$py" >"$(site "$fresh")/torch.pth"
+install "$core" -r <("$py" tools/extras.py test demo)
+install --no-deps -r <("$py" tools/extras.py peers)
 
-install "$core" 'pytest>=8' 'pytest-timeout>=2.3'
-"$py" -m pytest -q -ra -p no:cacheprovider test_integration.py
+architectures=$("$py" tools/build_support.py --architectures)
+cp tools/cuda_report.py tools/fatbin.py tests/pamiq_core/test_integration.py "$elsewhere"
+(
+  cd "$elsewhere"
+  "$fresh" cuda_report.py
+  "$fresh" fatbin.py "$architectures" "$(site "$fresh")"/pamiq_storm/_C.*.so
+  "$fresh" -m pamiq_storm info
+  "$fresh" -m pytest -q -ra -p no:cacheprovider test_integration.py
+)
+
+# On cuda tensors: the runtime's double has no GPU and no driver, and runs CPU kernels in their place.
+"$py" setup.py --quiet build_ext --inplace
+"$py" -m tests.cuda_double "$py" -m pytest -n 2 --dist worksteal -q $("$py" tests/cuda_double/suite.py)
