@@ -276,6 +276,7 @@ def after_fork_in_child() -> None:
 def build_info() -> dict:
     """
     What this was compiled with: torch, and a vendor's toolkit and architectures, if any.
+    """
 def bool_wire_bytes(bools: typing.SupportsInt | typing.SupportsIndex) -> int:
     """
     The bytes that so many bools are on the wire.

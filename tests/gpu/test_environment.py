@@ -114,6 +114,20 @@ def test_a_missing_sanitizer_is_a_failed_step_with_its_cure(nowhere: Path, monke
         assert "type `pip install 'cuda-toolkit[sanitizer]==13.0.*'` or set CUDA_HOME." in step.missing
 
 
+def test_programs_and_a_toolkit_that_came_as_wheels_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_HOME", raising=False)
+    assert "CUDA_HOME" not in place(tmp_path).env
+    nvcc = tmp_path / "site" / "nvidia" / "cu13" / "bin" / "nvcc"
+    nvcc.parent.mkdir(parents=True)
+    nvcc.touch()
+    env = place(tmp_path).env
+    assert env["CUDA_HOME"] == str(nvcc.parents[1])
+    assert env["PATH"].startswith(str(tmp_path / "site" / "bin") + os.pathsep + str(Path(sys.executable).parent))
+    assert env["PYTHONPATH"].startswith(str(tmp_path / "site") + os.pathsep + str(ROOT))
+    monkeypatch.setenv("CUDA_HOME", "/of/the/user")
+    assert "CUDA_HOME" not in place(tmp_path).env  # what the user says stands
+
+
 def test_a_run_has_every_workload_every_arm_and_every_tool(tmp_path: Path) -> None:
     from pamiq_storm.bench.offload.arms import KINDS
     from pamiq_storm.bench.offload.workloads import FULL

@@ -52,7 +52,12 @@ class Place:
     def env(self) -> dict[str, str]:
         """Of every step."""
         path = [str(self.site), str(self.root), *filter(None, [os.environ.get("PYTHONPATH")])]
-        found = {"PYTHONPATH": os.pathsep.join(path), "PYTHONUNBUFFERED": "1"}
+        programs = [str(self.site / "bin"), str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
+        found = {
+            "PYTHONPATH": os.pathsep.join(path),
+            "PATH": os.pathsep.join(programs),  # ninja may be in either, and this Python may not have been activated
+            "PYTHONUNBUFFERED": "1",
+        }
         toolkits = sorted((self.site / "nvidia").glob("cu*/bin/nvcc"))
         if toolkits and not os.environ.get("CUDA_HOME"):
             found["CUDA_HOME"] = str(toolkits[-1].parents[1])

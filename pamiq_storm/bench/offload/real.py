@@ -20,7 +20,7 @@ from pamiq_storm.bench.offload.compiled import CompiledArm
 from pamiq_storm.bench.offload.device import HostClock
 from pamiq_storm.bench.offload.peers import PeerMissing
 from pamiq_storm.bench.offload.samples import AS_IS, Job, Sample
-from pamiq_storm.bench.offload.steps import Step, digest, train
+from pamiq_storm.bench.offload.steps import Step, digest, release, train
 from pamiq_storm.bench.offload.workloads import Training
 
 WARM_UP, MEASURED = 3, 5
@@ -74,6 +74,7 @@ def _measure(job: Job, name: str, instrument: HostClock, profile: str) -> Sample
             return _steps(job, arm, training, instrument, found)
         finally:
             arm.close()
+            release(training)  # the next arm's peaks are its own
     except PeerMissing as missing:
         return Sample(job.workload, profile, AS_IS, name, note=str(missing))
     except torch.OutOfMemoryError as error:

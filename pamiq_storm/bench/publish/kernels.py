@@ -26,7 +26,7 @@ from pamiq_storm.results import PublishRow
 
 SYNC_BEHIND = "sync behind {} kernels of training, host time"
 ROUNDS = 3
-WIDTH = {"sim": 512, "cuda": 8192}
+WIDTH_ON_SIM = 512
 STALL = 10.0
 """The simulated device takes this many times the time of the product: long beside everything inference does."""
 SIZE = Size(1e4, 8)
@@ -111,7 +111,7 @@ def _infer(live: LiveModel, x: Tensor, ends: Sequence[torch.Event], sync_ms: flo
 
 
 def _issue(setting: Setting) -> list[torch.Event]:
-    width = WIDTH[setting.device.type]
+    width = WIDTH_ON_SIM if setting.simulated else setting.plan.kernel_width
     a = torch.full((width, width), 1 / width, device=setting.device)
     torch.mm(a, a)  # loads the kernel
     settle(setting.device)

@@ -42,6 +42,8 @@ class Plan:
     compiled_syncs: int
     kernels: int
     """Kernels of training in the queue when inference comes."""
+    kernel_width: int
+    """Of the matrices that each multiplies on a real device."""
 
 
 FULL = Plan(
@@ -61,6 +63,7 @@ FULL = Plan(
     backend="inductor",
     compiled_syncs=5,
     kernels=12,
+    kernel_width=8192,
 )  # fmt: skip
 
 QUICK = Plan(
@@ -77,6 +80,7 @@ QUICK = Plan(
     backend="eager",
     compiled_syncs=2,
     kernels=4,
+    kernel_width=512,
 )
 
 
