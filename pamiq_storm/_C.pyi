@@ -273,13 +273,13 @@ class ReferenceCounts:
         ...
 def after_fork_in_child() -> None:
     ...
-def build_info() -> dict:
-    """
-    What this was compiled with: torch, and a vendor's toolkit and architectures, if any.
-    """
 def bool_wire_bytes(bools: typing.SupportsInt | typing.SupportsIndex) -> int:
     """
     The bytes that so many bools are on the wire.
+    """
+def build_info() -> dict:
+    """
+    What this was compiled with: torch, and a vendor's toolkit and architectures, if any.
     """
 def default_system(device: torch.device) -> StormSystem:
     ...
