@@ -11,10 +11,6 @@ inline constexpr auto kDeviceType = c10::DeviceType::PrivateUse1;
 inline constexpr auto kDispatchKey = c10::DispatchKey::PrivateUse1;
 inline constexpr const char* kDeviceName = "sim";
 
-// Convolutions, as torch asks this device for them.
-inline constexpr const char* kConvolution = "convolution_overrideable";
-inline constexpr const char* kConvolutionBackward = "convolution_backward_overrideable";
-
 // Where the host finds what a device pointer points to.
 inline const void* host_address(const void* device_address) noexcept {
   return device_address;

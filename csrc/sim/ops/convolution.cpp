@@ -107,8 +107,8 @@ std::tuple<Tensor, Tensor, Tensor> convolution_backward(const Tensor& grad_out, 
 }
 
 STORM_SIM_KERNELS(m) {
-  m.impl(kConvolution, convolution);
-  m.impl(kConvolutionBackward, convolution_backward);
+  m.impl("convolution_overrideable", convolution);
+  m.impl("convolution_backward_overrideable", convolution_backward);
 }
 
 }  // namespace

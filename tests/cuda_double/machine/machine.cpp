@@ -15,6 +15,7 @@
 #include "pinned.h"
 #include "sim/device.h"
 #include "sim/injection.h"
+#include "sim/lifecycle.h"
 #include "sim/pinned_ranges.h"
 #include "sim/schedule.h"
 #include "sim/settings.h"

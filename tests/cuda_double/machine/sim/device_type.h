@@ -13,9 +13,6 @@ inline constexpr auto kDeviceType = c10::DeviceType::CUDA;
 inline constexpr auto kDispatchKey = c10::DispatchKey::CUDA;
 inline constexpr const char* kDeviceName = "cuda";
 
-inline constexpr const char* kConvolution = "convolution";
-inline constexpr const char* kConvolutionBackward = "convolution_backward";
-
 // Device pointers cannot be read through; the bytes lie behind an alias.
 inline const void* host_address(const void* device_address) noexcept {
   return cuda_double::Arena::bytes_behind(device_address);
