@@ -18,8 +18,9 @@ def test_a_kernel_nothing_stands_for_is_named() -> None:
     assert torch.ones(2, device="cuda").sum().item() == 2  # and the next call works
 
 
-def test_graphs_are_refused() -> None:
-    with pytest.raises(RuntimeError, match="the CUDA double has no cudaStreamBeginCapture"):
+def test_graphs_are_refused(side: torch.cuda.Stream) -> None:
+    refused = pytest.raises(RuntimeError, match="the CUDA double has no cudaStreamBeginCapture")
+    with torch.cuda.stream(side), refused:
         torch.cuda.CUDAGraph().capture_begin()
 
 

@@ -52,13 +52,17 @@ std::string qualified(const c10::OperatorName& op) {
   return op.overload_name.empty() ? op.name : op.name + "." + op.overload_name;
 }
 
+std::set<std::string>& done() {
+  static auto* names = new std::set<std::string>;
+  return *names;
+}
+
 void run_cpu_kernels_instead() {
-  static auto* done = new std::set<std::string>;
   std::map<std::string, std::vector<std::string>> of_namespace;
   auto& dispatcher = c10::Dispatcher::singleton();
   for (const auto& name : dispatcher.getRegistrationsForDispatchKey(c10::DispatchKey::CUDA)) {
     const auto op = dispatcher.findSchema(name);
-    if (!op || keeps_its_own(name.name) || !done->insert(qualified(name)).second) continue;
+    if (!op || keeps_its_own(name.name) || !done().insert(qualified(name)).second) continue;
     if (!storm::sim::plan_of(*op).refusal.empty()) continue;
     of_namespace[name.name.substr(0, name.name.find("::"))].push_back(qualified(name));
   }
@@ -72,10 +76,14 @@ void run_cpu_kernels_instead() {
 }
 
 void put_files_in_place() {
-  static bool done = false;
-  if (std::exchange(done, true)) return;
+  static bool in_place = false;
+  if (std::exchange(in_place, true)) return;
   auto& aten = library("aten");
   for (const auto add : files()) add(aten);
+  const auto key = c10::DispatchKey::CUDA;
+  for (const auto& name : c10::Dispatcher::singleton().getRegistrationsForDispatchKey(key)) {
+    done().insert(qualified(name));
+  }
   at::native::_fused_sdp_choice_stub.set_cuda_dispatch_ptr(&storm::sim::choose_attention);
 }
 
