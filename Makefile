@@ -46,7 +46,8 @@ bench-offload: $(DONE)/build $(DONE)/demo $(DONE)/peers  ## Compare ways to trai
 
 cpp-test: $(DONE)/torch $(DONE)/cmake  ## Build and run the C++ tests (SANITIZE=address, which checks undefined behaviour too, or thread)
 	.venv/bin/cmake -S . -B $(CPP_BUILD) -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/.venv/bin/ninja \
-	  -DPYTHON=$(CURDIR)/$(PY) -DSANITIZE=$(SANITIZE) -DWERROR=$(if $(WERROR),ON,OFF) --log-level=WARNING
+	  -DPYTHON=$(CURDIR)/$(PY) -DSANITIZE=$(SANITIZE) -DWERROR=$(if $(WERROR),ON,OFF) \
+	  -DCMAKE_UNITY_BUILD=$(if $(SANITIZE),ON,OFF) --log-level=WARNING
 	.venv/bin/cmake --build $(CPP_BUILD) --parallel $$($(PY) tools/build_support.py --jobs)
 	ln -sf $(CPP_BUILD)/compile_commands.json compile_commands.json
 	$(FIXED_ADDRESSES) .venv/bin/ctest --test-dir $(CPP_BUILD) --output-on-failure $(ARGS)

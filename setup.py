@@ -1,8 +1,10 @@
 """Builds pamiq_storm._C (the engine) and pamiq_storm._sim (the simulated accelerator).
 
-Neither lists its sources: the folder is the list. STORM_CUDA=auto|0|1 decides about csrc/cuda.
+Neither lists its sources: the folder is the list. STORM_CUDA=auto|0|1 decides about csrc/cuda. Several sources are
+compiled as one, since torch's headers take longer than they do; STORM_UNITY=0 compiles each alone.
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -47,7 +49,6 @@ def engine() -> list[Extension]:
         return [extension("pamiq_storm._C", sources(ENGINE_FOLDERS))]
     files = sources(ENGINE_FOLDERS) + sources(["cuda"]) + sources(["cuda"], "cu")
     ext = extension("pamiq_storm._C", files)
-    ext.define_macros.append(("STORM_WITH_CUDA", "1"))
     ext.libraries += ["c10_cuda", "torch_cuda"]
     ext.library_dirs += CUDA.library_dirs
     ext.extra_link_args += CUDA.link_args
@@ -66,8 +67,16 @@ class Build(BuildExtension):
     """
 
     def build_extension(self, ext: Extension) -> None:
-        self.build_temp = str(ROOT / "build" / build_support.objects_folder(CUDA) / ext.name)
-        super().build_extension(ext)
+        folder = ROOT / "build" / build_support.objects_folder(CUDA) / ext.name
+        self.build_temp = str(folder)
+        jobs = int(os.environ["MAX_JOBS"])
+        if os.environ.get("STORM_UNITY", "1") != "0":
+            joined = build_support.join_sources(ROOT, ext.sources, folder / "joined", jobs)
+            ext.sources = [str(source) for source in joined]
+            # gcc holds the anonymous types of a joined source for those of a header.
+            ext.extra_compile_args["cxx"].append("-Wno-subobject-linkage")
+        with build_support.out_of_memory_in_one_sentence(jobs):
+            super().build_extension(ext)
 
 
 setup(ext_modules=engine() + simulator(), cmdclass={"build_ext": Build})

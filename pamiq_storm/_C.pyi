@@ -6,7 +6,7 @@ import collections.abc
 import torch
 import typing
 import typing_extensions
-__all__: list[str] = ['DefaultScope', 'Layout', 'ModuleRecord', 'OffloadConfig', 'OffloadContext', 'OffloadedActivation', 'PinnedMemoryBuffer', 'PinnedMemoryPool', 'Publisher', 'ReferenceCounts', 'SavedTensor', 'Sentinel', 'Snapshot', 'StormModel', 'StormSystem', 'StormTrainer', 'after_fork_in_child', 'default_system', 'ensure_hook_dispatch', 'exchange_label', 'fetch_activation_from_cpu', 'hook_pair', 'label_of', 'memory_pressure_callback', 'offload_activation_to_cpu', 'publish_streams', 'release_default_contexts', 'set_process_exiting', 'start_recording', 'stop_recording']
+__all__: list[str] = ['DefaultScope', 'ModelLayout', 'ModuleRecord', 'OffloadConfig', 'OffloadContext', 'OffloadedActivation', 'PinnedMemoryBuffer', 'PinnedMemoryPool', 'Publisher', 'ReferenceCounts', 'SavedTensor', 'Sentinel', 'Snapshot', 'StormModel', 'StormSystem', 'StormTrainer', 'after_fork_in_child', 'build_info', 'default_system', 'ensure_hook_dispatch', 'exchange_label', 'fetch_activation_from_cpu', 'hook_pair', 'label_of', 'memory_pressure_callback', 'offload_activation_to_cpu', 'publish_streams', 'release_default_contexts', 'set_process_exiting', 'start_recording', 'stop_recording']
 class PinnedMemoryBuffer:
     def release(self) -> None:
         ...
@@ -150,7 +150,7 @@ class DefaultScope:
         ...
     def __init__(self, like: torch.Tensor) -> None:
         ...
-class Layout:
+class ModelLayout:
     def __init__(self, live: collections.abc.Sequence[torch.Tensor]) -> None:
         ...
     def blanks(self) -> list:
@@ -162,7 +162,7 @@ class Layout:
     def device(self) -> torch.device:
         ...
 class Snapshot:
-    def __init__(self, layout: Layout, served: collections.abc.Sequence[torch.Tensor]) -> None:
+    def __init__(self, layout: ModelLayout, served: collections.abc.Sequence[torch.Tensor]) -> None:
         ...
     def fits(self) -> bool:
         ...
@@ -272,6 +272,10 @@ class ReferenceCounts:
         ...
 def after_fork_in_child() -> None:
     ...
+def build_info() -> dict:
+    """
+    What this was compiled with: torch, and a vendor's toolkit and architectures, if any.
+    """
 def default_system(device: torch.device) -> StormSystem:
     ...
 def ensure_hook_dispatch() -> bool:

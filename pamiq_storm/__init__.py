@@ -9,6 +9,7 @@ before backward asks for them::
     loss.backward()
 """
 
+from . import _native  # noqa: F401  (first: whatever imports the engine behind it finds it loaded)
 from ._engine import StormSystem, fetch_activation_from_cpu, offload_activation_to_cpu
 from .config import OffloadConfig
 from .live import LaunchConfig, launch

@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import platform
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-
-import torch
-
-import pamiq_storm
 
 INTERRUPTED = 130
 """What a shell reports for a command that Ctrl-C ended."""
@@ -113,33 +108,11 @@ def _calibrate(options: argparse.Namespace) -> int:
 
 
 def _info(_options: argparse.Namespace) -> int:
-    lines = {
-        "pamiq_storm": pamiq_storm.__version__,
-        "torch": torch.__version__,
-        "python": f"{platform.python_version()} on {platform.system()} {platform.machine()}",
-        "devices": ", ".join(_devices()) or "none: use the simulator",
-        "simulator": _simulator(),
-    }
-    if built := getattr(pamiq_storm, "build_info", None):
-        lines["built"] = ", ".join(f"{key} {value}" for key, value in dict(built()).items())
-    for name, value in lines.items():
+    from pamiq_storm.info import report
+
+    for name, value in report().items():
         print(f"{name + ':':<13}{value}")
     return 0
-
-
-def _devices() -> list[str]:
-    return [
-        f"cuda:{index} {torch.cuda.get_device_name(index)}"
-        for index in (range(torch.cuda.device_count()) if torch.cuda.is_available() else [])
-    ]
-
-
-def _simulator() -> str:
-    try:
-        from pamiq_storm import _sim  # noqa: F401  # pyright: ignore
-    except ImportError as error:
-        return f"not built ({error})"
-    return "built; pamiq_storm.sim.enable() turns it on"
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ says what to type.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -13,12 +14,14 @@ import subprocess
 import sys
 import sysconfig
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 TORCH_MINIMUM = (2, 13)
 INSTALL = "type `pip install torch==2.13.0 setuptools ninja` and then `pip install --no-build-isolation .`"
 BYTES_PER_COMPILER = 2 << 30  # torch/extension.h takes 1.6 GB
+MOST_JOINED = 8  # C++ sources compiled as one
 CUDA_ARCHITECTURES = "8.0;8.6;8.9;9.0;10.0;12.0+PTX"
 CUDA_HEADERS = ["cuda_runtime_api.h", "crt/host_defines.h", "cublas_v2.h", "cusparse.h", "cusolverDn.h"]
 
@@ -135,22 +138,87 @@ def _plan_with_cuda(torch: Torch, needs_nvcc: bool) -> CudaPlan:
     return CudaPlan(True, f"torch {torch.version}, {tool}", torch.version, home, includes, libraries, [cudart])
 
 
-def compilers_that_fit() -> int:
-    """One per core, and no more than memory holds."""
+def free_memory() -> int:
+    """Bytes that compilers may take: what the machine has free, and no more than this container is given."""
     room = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     for path, pattern in (("/proc/meminfo", r"MemAvailable:\s+(\d+) kB"), ("/sys/fs/cgroup/memory.max", r"^(\d+)$")):
-        try:
-            found = re.search(pattern, Path(path).read_text())
-        except OSError:
-            continue
-        if found:
-            room = min(room, int(found[1]) * (1024 if "kB" in pattern else 1))
-    return max(1, min(os.cpu_count() or 1, room // BYTES_PER_COMPILER))
+        if (found := _number_in(path, pattern)) is not None:
+            room = min(room, found * (1024 if "kB" in pattern else 1))
+    return room
+
+
+def _number_in(path: str, pattern: str) -> int | None:
+    try:
+        found = re.search(pattern, Path(path).read_text(), re.MULTILINE)
+    except OSError:
+        return None
+    return int(found[1]) if found else None
+
+
+def compilers_that_fit() -> int:
+    """One per core, and no more than memory holds."""
+    return max(1, min(os.cpu_count() or 1, free_memory() // BYTES_PER_COMPILER))
+
+
+def memory_advice(jobs: int, free: int) -> str | None:
+    """What to say before `jobs` compilers start where only `free` bytes are left for them."""
+    if jobs * BYTES_PER_COMPILER <= free:
+        return None
+    fit = free // BYTES_PER_COMPILER
+    cure = f"set MAX_JOBS={fit}" if fit else "close other programs, or set STORM_UNITY=0, which takes less for longer"
+    return (
+        f"pamiq_storm: {jobs} compiler{'s' * (jobs > 1)} may need {jobs * BYTES_PER_COMPILER / 2**30:.0f} GiB "
+        f"and {free / 2**30:.1f} GiB are free: {cure}."
+    )
+
+
+def killed_for_memory() -> int:
+    """How many processes the kernel has ended for want of memory, here or in this container."""
+    counts = (("/sys/fs/cgroup/memory.events", r"^oom_kill (\d+)$"), ("/proc/vmstat", r"^oom_kill (\d+)$"))
+    return max(_number_in(path, pattern) or 0 for path, pattern in counts)
+
+
+@contextlib.contextmanager
+def out_of_memory_in_one_sentence(jobs: int) -> Iterator[None]:
+    """A compiler that the kernel ended leaves only "Killed" behind: this says what that means."""
+    before = killed_for_memory()
+    try:
+        yield
+    except Exception:
+        if killed_for_memory() == before:
+            raise
+        raise SystemExit(
+            f"pamiq_storm: the kernel ended a compiler because memory ran out with {jobs} side by side: "
+            f"type the same command with MAX_JOBS={max(1, jobs // 2)} before it"
+            + (" and STORM_UNITY=0." if jobs == 1 else ".")
+        ) from None
 
 
 def objects_folder(cuda: CudaPlan) -> str:
     """Objects of another Python, torch or CUDA choice are never mixed."""
     return f"objects-{sys.implementation.cache_tag}-torch{cuda.torch}-{'cuda' if cuda.enabled else 'cpu'}"
+
+
+def join_sources(root: Path, sources: list[str], into: Path, jobs: int) -> list[Path]:
+    """Writes files that each include some C++ sources of one folder of csrc, and gives what is to be compiled then.
+
+    At least twice as many as compilers run side by side, so that none of these waits long for the last one.
+    """
+    folders: dict[Path, list[Path]] = {}
+    compiled = [root / source for source in sources if not source.endswith(".cpp")]
+    for source in (root / source for source in sources if source.endswith(".cpp")):
+        folders.setdefault(source.parent, []).append(source)
+    together = max(1, min(MOST_JOINED, len(sources) // (2 * jobs)))
+    into.mkdir(parents=True, exist_ok=True)
+    for folder, files in folders.items():
+        name = "-".join(folder.relative_to(root / "csrc").parts)
+        for first in range(0, len(files), together):
+            joined = into / f"{name}-{first // together}.cpp"
+            text = "".join(f'#include "{source.relative_to(root / "csrc")}"\n' for source in files[first:][:together])
+            if not joined.exists() or joined.read_text() != text:
+                joined.write_text(text)
+            compiled.append(joined)
+    return compiled
 
 
 def plan(root: Path) -> CudaPlan:
@@ -159,7 +227,9 @@ def plan(root: Path) -> CudaPlan:
     needs_nvcc = any((root / "csrc" / "cuda").glob("*.cu"))
     cuda = plan_cuda(os.environ.get("STORM_CUDA", "auto"), torch, needs_nvcc)
     print(f"pamiq_storm: building {'with' if cuda.enabled else 'without'} CUDA: {cuda.reason}", file=sys.stderr)
-    os.environ.setdefault("MAX_JOBS", str(compilers_that_fit()))
+    jobs = int(os.environ.setdefault("MAX_JOBS", str(compilers_that_fit())))
+    if advice := memory_advice(jobs, free_memory()):
+        print(advice, file=sys.stderr)
     if cuda.enabled:
         os.environ.setdefault("TORCH_CUDA_ARCH_LIST", CUDA_ARCHITECTURES)
         os.environ["CUDA_HOME"] = cuda.home  # read once, when torch.utils.cpp_extension is imported

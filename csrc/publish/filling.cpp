@@ -7,7 +7,7 @@
 
 namespace storm {
 
-Filling::Filling(const Layout& layout) : layout_(layout) {
+Filling::Filling(const ModelLayout& layout) : layout_(layout) {
   if (const auto& device = layout.accelerator()) {
     guard_.emplace(device->type());
     home_ = guard_->getStream(*device);
@@ -47,7 +47,7 @@ void Filling::run(Snapshot* next) {
   const at::NoGradGuard no_grad;
   for (size_t i : layout_.opaque()) {
     next->served()[i].copy_(layout_.live()[i], /*non_blocking=*/true);
-    copied_bytes_ += Layout::opaque_bytes(layout_.live()[i]);
+    copied_bytes_ += ModelLayout::opaque_bytes(layout_.live()[i]);
   }
 }
 

@@ -13,7 +13,7 @@ namespace storm {
 // memory is copied at once. Does not synchronise.
 class Filling {
  public:
-  explicit Filling(const Layout& layout);
+  explicit Filling(const ModelLayout& layout);
   ~Filling();  // after an error: what was issued comes before any further use of the memory
   Filling(const Filling&) = delete;
   Filling& operator=(const Filling&) = delete;
@@ -33,7 +33,7 @@ class Filling {
   size_t copied_bytes() const { return copied_bytes_; }
 
  private:
-  const Layout& layout_;
+  const ModelLayout& layout_;
   std::optional<c10::impl::VirtualGuardImpl> guard_;
   std::optional<c10::Stream> home_, side_;
   std::vector<CopySpan> on_host_, on_device_;

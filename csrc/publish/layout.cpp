@@ -38,7 +38,7 @@ at::Tensor over(const c10::Storage& storage, const at::Tensor& pattern) {
 
 }  // namespace
 
-Layout::Layout(std::vector<at::Tensor> live) : live_(std::move(live)) {
+ModelLayout::ModelLayout(std::vector<at::Tensor> live) : live_(std::move(live)) {
   std::unordered_map<const c10::StorageImpl*, size_t> groups;
   for (size_t i = 0; i < live_.size(); ++i) {
     const auto& tensor = live_[i];
@@ -65,13 +65,13 @@ Layout::Layout(std::vector<at::Tensor> live) : live_(std::move(live)) {
   }
 }
 
-size_t Layout::opaque_bytes(const at::Tensor& tensor) {
+size_t ModelLayout::opaque_bytes(const at::Tensor& tensor) {
   return tensor.layout() == at::kStrided && tensor.has_storage() && !tensor.is_nested()
              ? tensor.nbytes()
              : 0;
 }
 
-std::vector<at::Tensor> Layout::blanks() const {
+std::vector<at::Tensor> ModelLayout::blanks() const {
   const c10::InferenceMode normal(false);
   std::vector<c10::Storage> storages;
   storages.reserve(groups_.size());
@@ -91,7 +91,7 @@ std::vector<at::Tensor> Layout::blanks() const {
   return made;
 }
 
-bool Layout::matches(const std::vector<at::Tensor>& other) const {
+bool ModelLayout::matches(const std::vector<at::Tensor>& other) const {
   if (other.size() != live_.size()) return false;
   for (size_t i = 0; i < live_.size(); ++i) {
     if (group_of_[i] == kOpaque) {

@@ -8,7 +8,7 @@ namespace storm {
 
 // Which tensors of a model are handed over, and which of them lie over one storage. Immutable; the
 // tensors are the training side's own, so what they hold is always the newest.
-class Layout {
+class ModelLayout {
  public:
   // One storage and the tensors over it: tied parameters, flattened weights.
   struct Group {
@@ -19,7 +19,7 @@ class Layout {
   };
 
   // Throws if the tensors lie on more than one accelerator.
-  explicit Layout(std::vector<at::Tensor> live);
+  explicit ModelLayout(std::vector<at::Tensor> live);
 
   const std::vector<at::Tensor>& live() const { return live_; }
   const std::vector<Group>& groups() const { return groups_; }

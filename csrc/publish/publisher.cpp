@@ -12,15 +12,15 @@
 namespace storm {
 namespace {
 
-const c10::Storage& live_storage(const Layout& layout, size_t group) {
+const c10::Storage& live_storage(const ModelLayout& layout, size_t group) {
   return layout.live()[layout.groups()[group].first].storage();
 }
 
-c10::StorageImpl& live_impl(const Layout& layout, size_t group) {
+c10::StorageImpl& live_impl(const ModelLayout& layout, size_t group) {
   return *live_storage(layout, group).unsafeGetStorageImpl();
 }
 
-Publisher::Split split(const Layout& layout) {
+Publisher::Split split(const ModelLayout& layout) {
   Publisher::Split split;
   const auto& accelerator = layout.accelerator();
   split.all_moved_on_device = !accelerator || layout.opaque().empty();
@@ -34,7 +34,7 @@ Publisher::Split split(const Layout& layout) {
 }
 
 // Whether two groups that had a storage each now share one.
-bool newly_tied(const Layout& layout, const std::vector<size_t>& copied) {
+bool newly_tied(const ModelLayout& layout, const std::vector<size_t>& copied) {
   std::unordered_set<const c10::StorageImpl*> seen;
   return !std::all_of(copied.begin(), copied.end(),
                       [&](size_t g) { return seen.insert(&live_impl(layout, g)).second; });
@@ -43,7 +43,7 @@ bool newly_tied(const Layout& layout, const std::vector<size_t>& copied) {
 // Memory lent for as long as it takes; on failure the lender has it back.
 class Loan {
  public:
-  Loan(const Layout& layout, Snapshot& next, const std::vector<size_t>& groups)
+  Loan(const ModelLayout& layout, Snapshot& next, const std::vector<size_t>& groups)
       : layout_(layout), next_(next), groups_(groups) {
     for (size_t g : groups_) lend(live_impl(layout_, g), next_.storage(g));
   }
@@ -56,7 +56,7 @@ class Loan {
   void keep() noexcept { kept_ = true; }
 
  private:
-  const Layout& layout_;
+  const ModelLayout& layout_;
   Snapshot& next_;
   const std::vector<size_t>& groups_;
   bool kept_ = false;
@@ -84,7 +84,7 @@ bool Publisher::publish(const std::shared_ptr<Snapshot>& next, const std::option
 
 // Copies everything into the snapshot's own memory.
 EventRef Publisher::fill(Snapshot& next) {
-  const Layout& layout = *next.layout();
+  const ModelLayout& layout = *next.layout();
   try {
     next.allocate();
     Filling filling(layout);
@@ -107,7 +107,7 @@ EventRef Publisher::fill(Snapshot& next) {
 }
 
 void Publisher::swap(const Ref& next, const Split& how, const std::optional<Free>& free) {
-  const Layout& layout = *next->layout();
+  const ModelLayout& layout = *next->layout();
   try {
     for (size_t g : how.copied) {
       const auto& group = layout.groups()[g];
@@ -123,7 +123,7 @@ void Publisher::swap(const Ref& next, const Split& how, const std::optional<Free
 // The trained memory is served, and that of the snapshot served so far, which nobody holds, trains
 // on: no third copy. False if a reader came in between.
 bool Publisher::swap_in_place(const Ref& next, const Split& how, const Free& free) {
-  const Layout& layout = *next->layout();
+  const ModelLayout& layout = *next->layout();
   Filling filling(layout);
   filling.begin();
   if (filling.written() && !filling.written()->done()) return false;
@@ -160,7 +160,7 @@ bool Publisher::swap_in_place(const Ref& next, const Split& how, const Free& fre
 // The trained memory is served as soon as the device has written it, and training goes on with
 // memory that was never served or is new.
 void Publisher::swap_over(const Ref& next, const Split& how) {
-  const Layout& layout = *next->layout();
+  const ModelLayout& layout = *next->layout();
   Ref unserved;
   {
     std::lock_guard lock(mutex_);

@@ -10,7 +10,7 @@
 
 namespace storm {
 
-Snapshot::Snapshot(std::shared_ptr<const Layout> layout, std::vector<at::Tensor> served)
+Snapshot::Snapshot(std::shared_ptr<const ModelLayout> layout, std::vector<at::Tensor> served)
     : layout_(std::move(layout)), served_(std::move(served)) {
   TORCH_CHECK_VALUE(fits(), "the tensors of a snapshot are not those of its layout");
 }

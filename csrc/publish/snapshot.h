@@ -16,12 +16,12 @@ class Publisher;
 class Snapshot {
  public:
   // `served` came from `layout->blanks()`, opaque tensors filled in by the caller.
-  Snapshot(std::shared_ptr<const Layout> layout, std::vector<at::Tensor> served);
+  Snapshot(std::shared_ptr<const ModelLayout> layout, std::vector<at::Tensor> served);
   ~Snapshot();
   Snapshot(const Snapshot&) = delete;
   Snapshot& operator=(const Snapshot&) = delete;
 
-  const std::shared_ptr<const Layout>& layout() const { return layout_; }
+  const std::shared_ptr<const ModelLayout>& layout() const { return layout_; }
   const std::vector<at::Tensor>& served() const { return served_; }
   const c10::StorageImpl& storage(size_t group) const;
   c10::StorageImpl& storage(size_t group);
@@ -62,7 +62,7 @@ class Snapshot {
   enum class State { idle, waiting, current, retired };
   void record_uses() const;
 
-  const std::shared_ptr<const Layout> layout_;
+  const std::shared_ptr<const ModelLayout> layout_;
   const std::vector<at::Tensor> served_;
   std::vector<std::pair<uint32_t, uint32_t>> settled_;  // tensor's and storage's counts, by tensor
 

@@ -74,7 +74,7 @@ void recycle(PinnedMemoryPool& pool, Buffer& buffer, const std::vector<c10::Stre
   pool.recycle_after(buffer.take(), std::move(events));
 }
 
-py::dict stats_of(PinnedMemoryPool& pool) {
+py::dict pool_stats(PinnedMemoryPool& pool) {
   PoolStats stats;
   {
     py::gil_scoped_release released;
@@ -111,7 +111,7 @@ void bind_host(py::module_& m) {
       .def("recycle_after", &recycle, py::arg("buffer"), py::arg("streams"), Released())
       .def("wait_for_oldest", &PinnedMemoryPool::wait_for_oldest, Released())
       .def("trim", &PinnedMemoryPool::trim, Released())
-      .def("stats", &stats_of)
+      .def("stats", &pool_stats)
       .def("reset_peaks", &PinnedMemoryPool::reset_peaks, Released())
       .def("check_invariants", &PinnedMemoryPool::check_invariants, Released());
 }

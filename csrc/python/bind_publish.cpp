@@ -71,22 +71,22 @@ void bind_publisher(py::module_& m) {
 }  // namespace
 
 void bind_publish(py::module_& m) {
-  py::class_<Layout, std::shared_ptr<Layout>>(m, "Layout")
+  py::class_<ModelLayout, std::shared_ptr<ModelLayout>>(m, "ModelLayout")
       .def(py::init<std::vector<at::Tensor>>(), py::arg("live"))
       .def("blanks",
-           [](const Layout& layout) {  // None for opaque tensors
+           [](const ModelLayout& layout) {  // None for opaque tensors
              py::list blanks;
              for (auto& blank : layout.blanks())
                blanks.append(blank.defined() ? py::cast(blank) : py::none());
              return blanks;
            })
       .def_property_readonly("device",
-                             [](const Layout& layout) {
+                             [](const ModelLayout& layout) {
                                return layout.accelerator().value_or(c10::Device(c10::kCPU));
                              })
-      .def_property_readonly("bytes", &Layout::bytes);
+      .def_property_readonly("bytes", &ModelLayout::bytes);
   py::class_<Snapshot, std::shared_ptr<Snapshot>>(m, "Snapshot")
-      .def(py::init([](std::shared_ptr<Layout> layout, std::vector<at::Tensor> served) {
+      .def(py::init([](std::shared_ptr<ModelLayout> layout, std::vector<at::Tensor> served) {
              return std::make_shared<Snapshot>(std::move(layout), std::move(served));
            }),
            py::arg("layout"), py::arg("served"))

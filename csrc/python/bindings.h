@@ -9,6 +9,7 @@ namespace storm::python {
 pybind11::dict to_dict(const EngineStats& stats);
 
 // One per file; module.cpp calls them in this order.
+void bind_build(pybind11::module_& m);
 void bind_host(pybind11::module_& m);
 void bind_engine(pybind11::module_& m);
 void bind_sentinel(pybind11::module_& m);

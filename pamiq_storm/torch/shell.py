@@ -59,7 +59,7 @@ class Body:
             )
         self.modules = list(self.root.modules())
         self.tensors = _unique([*self.root.parameters(), *self.root.buffers()])
-        self.layout = _C.Layout(self.tensors)
+        self.layout = _C.ModelLayout(self.tensors)
         self._record = _C.ModuleRecord(self.modules)
         self._known = frozenset(map(id, self.tensors))
         self._same_structure = True

@@ -38,7 +38,7 @@ class Model {
     at::set_num_threads(2);
     for (int i = 0; i < tensors; ++i)
       live.push_back(at::zeros({64 + i}, at::TensorOptions().device(device)));
-    layout_ = std::make_shared<Layout>(live);
+    layout_ = std::make_shared<ModelLayout>(live);
     publisher.start(fresh());
   }
 
@@ -96,7 +96,7 @@ class Model {
   }
 
   const Publisher::Mode mode_;
-  std::shared_ptr<Layout> layout_;
+  std::shared_ptr<ModelLayout> layout_;
   std::mutex mutex_;  // guards idle_
   std::deque<std::shared_ptr<Snapshot>> idle_;
 };

@@ -141,3 +141,47 @@ def test_an_nvcc_that_is_a_wrapper_script_leads_to_its_toolkit(tmp_path: Path):
 
 def test_no_more_compilers_run_than_there_are_cores():
     assert 1 <= build_support.compilers_that_fit() <= (os.cpu_count() or 1)
+
+
+def test_as_many_compilers_as_memory_holds_need_no_advice():
+    assert build_support.memory_advice(2, 2 * build_support.BYTES_PER_COMPILER) is None
+
+
+@pytest.mark.parametrize(("free", "cure"), [(5 << 30, "MAX_JOBS=2"), (1 << 30, "STORM_UNITY=0")])
+def test_too_little_memory_for_the_compilers_is_one_sentence_with_the_cure(free: int, cure: str):
+    advice = build_support.memory_advice(8, free)
+    assert advice is not None
+    assert_one_sentence(advice)
+    assert "16 GiB" in advice
+    assert f"{free >> 30}.0 GiB are free" in advice
+    assert cure in advice
+
+
+def test_a_compiler_that_was_killed_for_memory_is_one_sentence(monkeypatch: pytest.MonkeyPatch):
+    killed = iter([3, 4])
+    monkeypatch.setattr(build_support, "killed_for_memory", lambda: next(killed))
+    with pytest.raises(SystemExit) as raised, build_support.out_of_memory_in_one_sentence(4):
+        raise RuntimeError("Error compiling objects for extension")
+    assert_one_sentence(str(raised.value))
+    assert "MAX_JOBS=2" in str(raised.value)
+
+
+def test_a_compiler_that_failed_by_itself_keeps_its_own_error():
+    with pytest.raises(RuntimeError, match="compiling"), build_support.out_of_memory_in_one_sentence(4):
+        raise RuntimeError("Error compiling objects for extension")
+
+
+def test_joined_sources_are_each_compiled_once(tmp_path: Path):
+    names = [f"csrc/{folder}/{name}.cpp" for folder in ("a", "a/b") for name in "cdefghijklm"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "csrc/a/kernel.cu").touch()
+    joined = build_support.join_sources(tmp_path, [*names, "csrc/a/kernel.cu"], tmp_path / "into", jobs=2)
+    assert joined[0] == tmp_path / "csrc/a/kernel.cu"
+    assert 4 <= len(joined) - 1 < len(names)
+    lines = "".join(path.read_text() for path in joined[1:]).splitlines()
+    assert sorted(lines) == sorted(f'#include "{name.removeprefix("csrc/")}"' for name in names)
+    before = [path.stat().st_mtime_ns for path in joined]
+    assert build_support.join_sources(tmp_path, [*names, "csrc/a/kernel.cu"], tmp_path / "into", jobs=2) == joined
+    assert [path.stat().st_mtime_ns for path in joined] == before
