@@ -245,7 +245,7 @@ def test_a_host_range_is_reused_behind_the_copies_that_read_it() -> None:
 def test_a_buffer_is_taken_until_all_its_events_are_done() -> None:
     from pamiq_storm import _C
 
-    pool = _C.PinnedMemoryPool(torch.device("sim:0"), 64 * 1024, 512 * 1024)
+    pool = _C.PinnedMemoryPool(torch.device(DEVICE, 0), 64 * 1024, 512 * 1024)
     first, second = torch.Stream(device=DEVICE), torch.Stream(device=DEVICE)
     for held in (first, second):
         buffer = pool.try_acquire(4096)

@@ -59,7 +59,7 @@ class PoolMachine(Counting, RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.pool = _C.PinnedMemoryPool(torch.device("sim:0"), SLAB, CAP)
+        self.pool = _C.PinnedMemoryPool(torch.device(DEVICE, 0), SLAB, CAP)
         self.streams = side_streams()
         self.brakes: dict[int, contextlib.ExitStack] = {}
         self.live: list[Held] = []

@@ -1,6 +1,7 @@
 // What the simulator does to torch when it is enabled, for CUDA.
 #include "backend.h"
 
+#include "demand.h"
 #include "overrides.h"
 #include "pinned.h"
 #include "sim/autograd_threads.h"
@@ -12,6 +13,7 @@ void register_backend() {
   cuda_double_set_machine(&cuda_double::simulated_machine());
   cuda_double::override_operations();
   cuda_double::watch_pinned_allocator();
+  cuda_double::fail_allocations_on_demand();
 }
 
 // torch starts those of CUDA itself, and renews its engine after a fork.

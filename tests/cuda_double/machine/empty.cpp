@@ -4,21 +4,16 @@
 #include <ATen/ops/empty_strided_native.h>
 #include <torch/library.h>
 
+#include "demand.h"
 #include "overrides.h"
 #include "sim/device.h"
 #include "sim/geometry.h"
-#include "sim/injection.h"
 
 namespace cuda_double {
 namespace {
 
 using at::Tensor;
 using c10::IntArrayRef;
-
-void fail_on_demand() {
-  TORCH_CHECK_WITH(OutOfMemoryError, !storm::sim::injected(&storm::sim::Faults::allocation),
-                   "CUDA out of memory; injected by pamiq_storm.sim.inject");
-}
 
 Tensor empty(IntArrayRef size, std::optional<c10::ScalarType> dtype,
              std::optional<c10::Layout> layout, std::optional<c10::Device> device,
