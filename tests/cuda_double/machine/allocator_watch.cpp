@@ -23,7 +23,7 @@ using storm::sim::StreamName;
 
 // Blocks that foreign streams use, from the request to free them until they are free.
 struct Waiting {
-  std::mutex mutex;  // guards moments
+  std::mutex mutex;                               // guards moments
   std::map<size_t, std::vector<Moment>> moments;  // by address
 };
 

@@ -1,5 +1,6 @@
-// torch's caching allocator hands blocks out again without the runtime's knowledge. It tells whoever
-// traces it; from that the race detector learns who owns what, and freed blocks are poisoned.
+// torch's caching allocator hands blocks out again without the runtime's knowledge. It tells
+// whoever traces it; from that the race detector learns who owns what, and freed blocks are
+// poisoned.
 #pragma once
 
 #include "sim/event.h"

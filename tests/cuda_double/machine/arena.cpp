@@ -16,8 +16,10 @@ Arena& Arena::instance() {
 
 Arena::Arena() {
   constexpr size_t half = kDevices * kPerDevice;
-  void* all = mmap(nullptr, 2 * half, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  TORCH_CHECK(all != MAP_FAILED, "the CUDA double cannot reserve ", 2 * half, " bytes of addresses");
+  void* all =
+      mmap(nullptr, 2 * half, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  TORCH_CHECK(all != MAP_FAILED, "the CUDA double cannot reserve ", 2 * half,
+              " bytes of addresses");
   begin_ = reinterpret_cast<uintptr_t>(all);
   mprotect(static_cast<char*>(all) + half, half, PROT_READ | PROT_WRITE);
   for (auto& of_device : segments_) of_device.free.emplace(0, kPerDevice);

@@ -20,9 +20,10 @@ Tensor convolution(const Tensor& input, const Tensor& weight, const std::optiona
 }
 
 std::tuple<Tensor, Tensor, Tensor> convolution_backward(
-    const Tensor& grad_output, const Tensor& input, const Tensor& weight, at::OptionalSymIntArrayRef,
-    SymIntArrayRef stride, SymIntArrayRef padding, SymIntArrayRef dilation, bool transposed,
-    SymIntArrayRef output_padding, SymInt groups, std::array<bool, 3> wanted) {
+    const Tensor& grad_output, const Tensor& input, const Tensor& weight,
+    at::OptionalSymIntArrayRef, SymIntArrayRef stride, SymIntArrayRef padding,
+    SymIntArrayRef dilation, bool transposed, SymIntArrayRef output_padding, SymInt groups,
+    std::array<bool, 3> wanted) {
   return at::convolution_backward_overrideable_symint(grad_output, input, weight, stride, padding,
                                                       dilation, transposed, output_padding,
                                                       std::move(groups), wanted);

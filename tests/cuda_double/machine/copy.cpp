@@ -68,8 +68,8 @@ Effects effects_of(const void* to, const void* from, size_t bytes) {
 }
 
 void check_alive(const void* begin, size_t bytes) {
-  TORCH_CHECK(Arena::device_of(begin) < 0 || Arena::instance().is_taken(begin, bytes),
-              "a copy of ", bytes, " bytes leaves the memory that cudaMalloc gave");
+  TORCH_CHECK(Arena::device_of(begin) < 0 || Arena::instance().is_taken(begin, bytes), "a copy of ",
+              bytes, " bytes leaves the memory that cudaMalloc gave");
 }
 
 double link_rate(bool d2h, bool pinned) {
@@ -150,10 +150,9 @@ Tensor& copy_tensor(Tensor& self, const Tensor& src, bool non_blocking) {
     return at::native::copy_(self, src, non_blocking);
   }
   storm::sim::CurrentDevice guard(self.device().index());
-  storm::sim::launch("copy_", Effects().reads(src, "src").writes(self, "self"),
-                     [from = storm::sim::host_view(src), to = storm::sim::host_view(self)] {
-                       to.copy_(from);
-                     });
+  storm::sim::launch(
+      "copy_", Effects().reads(src, "src").writes(self, "self"),
+      [from = storm::sim::host_view(src), to = storm::sim::host_view(self)] { to.copy_(from); });
   return self;
 }
 

@@ -118,7 +118,7 @@ class SimulatedMachine final : public Machine {
   // What CUDA makes the host wait for, but promises to nobody.
   static void wait_for_everything();
 
-  std::mutex mutex_;                // guards owned_
+  std::mutex mutex_;               // guards owned_
   std::map<void*, size_t> owned_;  // pinned memory of our own, not of cudaHostRegister
 };
 

@@ -26,9 +26,8 @@ std::vector<Kernels::Register>& files() {
 // These launch nothing: memory, views, and copies that the runtime makes.
 bool keeps_its_own(const std::string& name) {
   static const std::set<std::string> names = {
-      "aten::empty",     "aten::empty_strided", "aten::resize_",
-      "aten::set_",      "aten::record_stream", "aten::_local_scalar_dense",
-      "aten::is_pinned", "aten::_pin_memory",
+      "aten::empty",         "aten::empty_strided",       "aten::resize_",   "aten::set_",
+      "aten::record_stream", "aten::_local_scalar_dense", "aten::is_pinned", "aten::_pin_memory",
   };
   return names.contains(name);
 }

@@ -1,5 +1,6 @@
-// The driver's side: this library is also the libcuda.so.1 that torch's loader finds. What torch asks
-// for by name and can do without is "not found"; a refusal there would fail the next call instead.
+// The driver's side: this library is also the libcuda.so.1 that torch's loader finds. What torch
+// asks for by name and can do without is "not found"; a refusal there would fail the next call
+// instead.
 #include <cuda.h>
 
 #include <cstdint>
@@ -35,8 +36,7 @@ CUDA_DOUBLE_API CUresult cuDeviceGet(CUdevice* device, int ordinal) {
 
 CUDA_DOUBLE_API CUresult cuDeviceGetAttribute(int* value, CUdevice_attribute attribute,
                                               CUdevice device) {
-  return result_of(
-      cudaDeviceGetAttribute(value, static_cast<cudaDeviceAttr>(attribute), device));
+  return result_of(cudaDeviceGetAttribute(value, static_cast<cudaDeviceAttr>(attribute), device));
 }
 
 CUDA_DOUBLE_API CUresult cuDevicePrimaryCtxGetState(CUdevice device, unsigned* flags, int* active) {
@@ -64,9 +64,9 @@ CUDA_DOUBLE_API CUresult cuGetErrorString(CUresult, const char** text) {
   return CUDA_SUCCESS;
 }
 
-CUDA_DOUBLE_API cudaError_t cudaGetDriverEntryPointByVersion(
-    const char* name, void** function, unsigned, unsigned long long,
-    cudaDriverEntryPointQueryResult* result) {
+CUDA_DOUBLE_API cudaError_t
+cudaGetDriverEntryPointByVersion(const char* name, void** function, unsigned, unsigned long long,
+                                 cudaDriverEntryPointQueryResult* result) {
   CUDA_DOUBLE_COUNT();
   static const std::map<std::string_view, void*> served = {
       {"cuDeviceGet", reinterpret_cast<void*>(&cuDeviceGet)},

@@ -1,5 +1,5 @@
-// Kernels have names and do not run. torch registers all of its kernels while it loads, before there
-// is a machine; a launch is refused with the kernel's name.
+// Kernels have names and do not run. torch registers all of its kernels while it loads, before
+// there is a machine; a launch is refused with the kernel's name.
 #include <cxxabi.h>
 
 #include <cstdlib>
@@ -41,9 +41,9 @@ std::string name_of(const void* kernel) {
 
 cudaError_t refuse_launch(const void* kernel) {
   return answer([&] {
-    throw Failure{cudaErrorNotSupported,
-                  "the CUDA double runs no CUDA kernels, and nothing stands for " +
-                      name_of(kernel)};
+    throw Failure{
+        cudaErrorNotSupported,
+        "the CUDA double runs no CUDA kernels, and nothing stands for " + name_of(kernel)};
   });
 }
 

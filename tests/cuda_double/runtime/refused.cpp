@@ -2,9 +2,9 @@
 // header of CUDA here: their parameters do not matter.
 extern "C" int cuda_double_refuse(const char* function);
 
-#define REFUSED(function)                                                  \
-  extern "C" __attribute__((visibility("default"))) int function() {       \
-    return cuda_double_refuse(#function);                                  \
+#define REFUSED(function)                                            \
+  extern "C" __attribute__((visibility("default"))) int function() { \
+    return cuda_double_refuse(#function);                            \
   }
 
 // Graphs.

@@ -1,5 +1,5 @@
-// Streams. All of them run beside the default stream, which none waits for by itself: torch makes no
-// other ones.
+// Streams. All of them run beside the default stream, which none waits for by itself: torch makes
+// no other ones.
 #include "call.h"
 
 using namespace cuda_double;
@@ -69,9 +69,8 @@ CUDA_DOUBLE_API cudaError_t cudaThreadExchangeStreamCaptureMode(cudaStreamCaptur
 CUDA_DOUBLE_API cudaError_t cudaLaunchHostFunc(cudaStream_t stream, cudaHostFn_t function,
                                                void* data) {
   CUDA_DOUBLE_COUNT();
-  return answer([&] {
-    machine().call([function, data] { function(data); }, current_device(), stream);
-  });
+  return answer(
+      [&] { machine().call([function, data] { function(data); }, current_device(), stream); });
 }
 
 CUDA_DOUBLE_API cudaError_t cudaStreamAddCallback(cudaStream_t stream,

@@ -20,7 +20,7 @@ inline const void* host_address(const void* device_address) noexcept {
 
 }  // namespace storm::sim
 
-#define STORM_SIM_KERNELS(m)                                             \
-  static void register_kernels(torch::Library& m);                       \
+#define STORM_SIM_KERNELS(m)                                              \
+  static void register_kernels(torch::Library& m);                        \
   static const ::cuda_double::Kernels kernels_of_file(&register_kernels); \
   static void register_kernels(torch::Library& m)
