@@ -135,12 +135,10 @@ void* SimulatedMachine::allocate(int index, size_t bytes) {
 }
 
 void SimulatedMachine::free(void* begin) {
-  const int index = Arena::device_of(begin);
   wait_for_everything();
   const size_t bytes = Arena::instance().give_back(begin);
   if (bytes == 0) throw Failure{cudaErrorInvalidValue, "cudaFree of what cudaMalloc did not give"};
   detector().forget(begin, bytes);
-  (void)index;
 }
 
 void* SimulatedMachine::allocate_pinned(size_t bytes) {
@@ -198,16 +196,18 @@ Memory SimulatedMachine::what_is(const void* address) {
 
 bool SimulatedMachine::idle(int index, cudaStream_t stream) {
   no_block_is_being_freed();
-  return guarded(index, [&] {
-    device(static_cast<DeviceIndex>(name_of(index, stream).device)).check_alive();
+  const int owner = name_of(index, stream).device;
+  return guarded(owner, [&] {
+    device(static_cast<DeviceIndex>(owner)).check_alive();
     return stream_of(index, stream).idle();
   });
 }
 
 void SimulatedMachine::synchronize(int index, cudaStream_t stream) {
   no_block_is_being_freed();
-  guarded(index, [&] {
-    auto& dev = device(static_cast<DeviceIndex>(name_of(index, stream).device));
+  const int owner = name_of(index, stream).device;
+  guarded(owner, [&] {
+    auto& dev = device(static_cast<DeviceIndex>(owner));
     dev.check_alive();
     storm::sim::counters().synchronisations += 1;
     stream_of(index, stream).drain();
@@ -216,8 +216,8 @@ void SimulatedMachine::synchronize(int index, cudaStream_t stream) {
 }
 
 Machine::MomentRef SimulatedMachine::record(int index, cudaStream_t stream) {
-  return guarded(index, [&]() -> MomentRef {
-    const int owner = name_of(index, stream).device;
+  const int owner = name_of(index, stream).device;
+  return guarded(owner, [&]() -> MomentRef {
     auto& queue = stream_of(index, stream);
     device(static_cast<DeviceIndex>(owner)).check_alive();
     auto marker = queue.record();
@@ -228,24 +228,25 @@ Machine::MomentRef SimulatedMachine::record(int index, cudaStream_t stream) {
 
 void SimulatedMachine::wait(int index, cudaStream_t stream, const MomentRef& moment) {
   no_block_is_being_freed();
-  guarded(index, [&] {
-    device(static_cast<DeviceIndex>(name_of(index, stream).device)).check_alive();
+  const int owner = name_of(index, stream).device;
+  guarded(owner, [&] {
+    device(static_cast<DeviceIndex>(owner)).check_alive();
     stream_of(index, stream).wait_for(inside(moment).marker);
   });
 }
 
 bool SimulatedMachine::reached(const MomentRef& moment) {
   no_block_is_being_freed();
-  const auto& [marker, index, allocators] = inside(moment);
   if (!storm::sim::running()) return true;
-  return guarded(index, [&, &marker = marker, allocators = allocators] {
-    device(static_cast<DeviceIndex>(inside(moment).device)).check_alive();
-    if (!storm::sim::schedule().reveals(*marker)) return false;
-    if (allocators) return true;
+  const Recorded& recorded = inside(moment);
+  return guarded(recorded.device, [&] {
+    device(static_cast<DeviceIndex>(recorded.device)).check_alive();
+    if (!storm::sim::schedule().reveals(*recorded.marker)) return false;
+    if (recorded.allocators) return true;
     if (inside_pinned_allocator()) {
-      detector().allocator_learns(marker->known());
+      detector().allocator_learns(recorded.marker->known());
     } else {
-      detector().host_learns(marker->known());
+      detector().host_learns(recorded.marker->known());
     }
     return true;
   });
