@@ -9,10 +9,12 @@ import pytest
 import torch
 
 from pamiq_storm import OffloadConfig, _engine, sim
+from tests.cuda_double import control
 
 pytest_plugins = ["tests.require_cuda"]
 
 torch.set_num_threads(1)
+control.adopt()
 sim.enable.__kwdefaults__["races"] = True  # whichever test enables the simulator, races are looked for
 
 
@@ -22,7 +24,7 @@ def _devices() -> list[str]:
 
 @pytest.fixture(scope="session", params=_devices())
 def device(request: pytest.FixtureRequest) -> str:
-    """An accelerator: the real one, or the simulator."""
+    """An accelerator: CUDA, be it real or its double, or the simulator."""
     if request.param == "sim":
         sim.enable(memory="1GiB", d2h="2GB/s", h2d="2GB/s")
     return request.param

@@ -3,6 +3,8 @@
 Each is put into the sources in place, built (only what changed), met with its tests, and taken out again: in every
 case, Ctrl-C included, and after a crash at the next start. A mutant is caught if its tests fail in both of two runs. At
 the end docs/mutants.md is written, if all were tried.
+``--double`` does so with those that take an order of streams away, on CUDA tensors under tests/cuda_double: run by the
+interpreter of a CUDA environment, with STORM_CUDA=1.
 ``--check`` builds nothing: are the texts to replace still there, each once, and do the named tests exist?
 """
 
@@ -46,6 +48,13 @@ when its copy out is over, or after the stream that governs its memory was told 
 waits for this stream too. Without both waits it is "early copy back of unfilled bytes".
 """
 
+DOUBLE = "\n## Under the double of the CUDA runtime\n"
+DOUBLE_HEADER = """
+Made by `tools/mutants.py --double` with the CUDA build of torch: the mutants that take an order of streams away, tried
+again on `cuda` tensors under `tests/cuda_double`, where torch's own CUDA allocator and streams drive the engine.
+
+"""
+
 
 class MutantError(Exception):
     """Says in one sentence why a mutant could not be tried."""
@@ -61,6 +70,7 @@ class Mutant:
     old: str
     new: str
     tests: str  # what pytest is given
+    takes_an_order: bool = False  # a stream no longer waits for another
 
 
 @dataclass(frozen=True)
@@ -195,11 +205,13 @@ def judge_often(command: Sequence[str], root: Path = ROOT) -> Verdict:
     return Verdict(False, f"SURVIVED one of {RUNS} runs")
 
 
-def pytest_command(tests: Sequence[str]) -> list[str]:
-    return [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-o", "timeout=0", *tests]
+def pytest_command(tests: Sequence[str], double: bool = False) -> list[str]:
+    under = [sys.executable, "-m", "tests.cuda_double"] if double else []
+    pytest = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-o", "timeout=0"]
+    return [*under, *pytest, *tests]
 
 
-def try_all(mutants: Sequence[Mutant]) -> dict[str, Verdict]:
+def try_all(mutants: Sequence[Mutant], double: bool = False) -> dict[str, Verdict]:
     """Each mutant's verdict, said as it comes. The sources and the build are as before, whatever happens."""
     verdicts: dict[str, Verdict] = {}
     try:
@@ -208,7 +220,7 @@ def try_all(mutants: Sequence[Mutant]) -> dict[str, Verdict]:
             with seeded(mutant):
                 try:
                     build()
-                    verdicts[mutant.name] = judge_often(pytest_command(mutant.tests.split()))
+                    verdicts[mutant.name] = judge_often(pytest_command(mutant.tests.split(), double))
                 except MutantError as error:
                     verdicts[mutant.name] = Verdict(False, f"NOT TRIED: {error}")
             print(f"{mutant.name:45} {verdicts[mutant.name].how}  ({time.monotonic() - began:.0f} s)", flush=True)
@@ -219,7 +231,7 @@ def try_all(mutants: Sequence[Mutant]) -> dict[str, Verdict]:
 
 
 def table(mutants: Sequence[Mutant], verdicts: dict[str, Verdict]) -> str:
-    """docs/mutants.md."""
+    """How many were caught, and how each."""
     caught = sum(verdict.caught for verdict in verdicts.values())
     rows = ["| mutant | stands for | in | caught by |", "|---|---|---|---|"]
     for mutant in mutants:
@@ -230,13 +242,24 @@ def table(mutants: Sequence[Mutant], verdicts: dict[str, Verdict]) -> str:
         elif "::" not in how:
             shown += f": `{mutant.tests.removeprefix('tests/')}`"
         rows.append(f"| {mutant.name} | {mutant.stands_for} | `{mutant.file.removeprefix('csrc/')}` | {shown} |")
-    return HEADER + f"{caught} of {len(mutants)} caught.\n\n" + "\n".join(rows) + "\n" + FOOTER
+    return f"{caught} of {len(mutants)} caught.\n\n" + "\n".join(rows) + "\n"
+
+
+def write_table(text: str, double: bool, root: Path = ROOT) -> None:
+    """Puts one of the two tables into docs/mutants.md; the other stays."""
+    path = root / TABLE
+    first, mark, second = path.read_text().partition(DOUBLE) if path.is_file() else ("", "", "")
+    if double:
+        path.write_text(first + DOUBLE + DOUBLE_HEADER + text)
+    else:
+        path.write_text(HEADER + text + FOOTER + mark + second)
 
 
 def main() -> int:
     assert __doc__ is not None
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("-k", default="", metavar="TEXT", help="only mutants whose names hold this")
+    parser.add_argument("--double", action="store_true", help="under the double of the CUDA runtime")
     parser.add_argument("--check", action="store_true", help="only say whether the mutants are up to date")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the sources are put back
@@ -248,19 +271,21 @@ def main() -> int:
         return 1
     if arguments.check:
         return 0
-    chosen = [mutant for mutant in mutants if arguments.k in mutant.name]
+    candidates = [mutant for mutant in mutants if mutant.takes_an_order or not arguments.double]
+    chosen = [mutant for mutant in candidates if arguments.k in mutant.name]
     if not chosen:
         print(f"no mutant's name holds {arguments.k!r}")
         return 1
     build()
     print("The tests, on sound sources", flush=True)
-    sound = judge(pytest_command(sorted({node for mutant in chosen for node in mutant.tests.split()})), limit=600)
+    tests = sorted({node for mutant in chosen for node in mutant.tests.split()})
+    sound = judge(pytest_command(tests, arguments.double), limit=600)
     if sound.caught:
         print(f"they fail without any mutant: {sound.how}")
         return 1
-    verdicts = try_all(chosen)
-    if len(chosen) == len(mutants):
-        (ROOT / TABLE).write_text(table(mutants, verdicts))
+    verdicts = try_all(chosen, arguments.double)
+    if chosen == candidates:
+        write_table(table(chosen, verdicts), arguments.double)
     return 0 if all(verdict.caught for verdict in verdicts.values()) else 1
 
 

@@ -7,13 +7,13 @@
 #include <cstdint>
 
 #include "sim/copy_engine.h"
+#include "sim/device_type.h"
 #include "sim/fault.h"
 #include "sim/sim.h"
 #include "sim/stream.h"
 
 namespace storm::sim {
 
-inline constexpr auto kDeviceType = c10::DeviceType::PrivateUse1;
 using c10::DeviceIndex;
 
 class Device {
@@ -24,8 +24,8 @@ class Device {
   Device& operator=(const Device&) = delete;
 
   Stream& stream(c10::StreamId id);
-  // Dealt out in turn, urgent ones from a half of their own, as torch's pools do: who asks without a
-  // priority never meets those who ask with one.
+  // Dealt out in turn, urgent ones from a half of their own, as torch's pools do: who asks without
+  // a priority never meets those who ask with one.
   c10::StreamId new_stream_id(bool urgent) noexcept;
   CopyEngine& d2h() noexcept { return d2h_; }
   CopyEngine& h2d() noexcept { return h2d_; }

@@ -239,10 +239,6 @@ void Call::hand_back(const std::vector<c10::IValue>& fresh) {
   }
 }
 
-TORCH_LIBRARY_IMPL(_, PrivateUse1, m) {
-  m.fallback(torch::CppFunction::makeFromBoxedFunction<&run_on_cpu_kernel>());
-}
-
 }  // namespace
 
 void run_on_cpu_kernel(const c10::OperatorHandle& op, c10::DispatchKeySet,

@@ -1,10 +1,5 @@
 #include "sim/geometry.h"
 
-#include <ATen/EmptyTensor.h>
-
-#include "sim/device.h"
-#include "sim/device_allocator.h"
-
 namespace storm::sim {
 namespace {
 
@@ -78,13 +73,6 @@ ResultGeometry ResultGeometry::of(const c10::IValue& result) {
   ResultGeometry list{true, {}};
   for (const auto& item : result.toListRef()) list.tensors.push_back(Geometry::of(item.toTensor()));
   return list;
-}
-
-at::Tensor empty_on_device(const Geometry& geometry) {
-  if (!geometry.defined) return {};
-  return at::detail::empty_strided_generic(
-      geometry.sizes, geometry.strides, &DeviceAllocator::instance(),
-      c10::DispatchKeySet(c10::DispatchKey::PrivateUse1), geometry.dtype);
 }
 
 std::optional<std::string> GeometryCache::key_of(const void* op,

@@ -61,7 +61,8 @@ class Hooks final : public at::PrivateUse1HooksInterface {
 
 }  // namespace
 
-void register_hooks() {
+void register_backend() {
+  c10::register_privateuse1_backend(kDeviceName);
   static auto* hooks = new Hooks;
   at::RegisterPrivateUse1HooksInterface(hooks);
 }

@@ -3,7 +3,7 @@
 
 namespace storm::sim {
 
-// Hands the hooks to torch; once per process.
-void register_hooks();
+// Gives the device its name and hands the hooks to torch; once per process.
+void register_backend();
 
 }  // namespace storm::sim

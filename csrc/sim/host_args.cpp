@@ -43,8 +43,9 @@ void HostArgs::check_placement(const at::Tensor& tensor, size_t position) const 
   const bool fits = on_device(tensor)
                         ? where.index() == device_
                         : where.is_cpu() && (tensor.dim() == 0 || plan_.takes_host_indices);
-  TORCH_CHECK(fits, "sim: ", plan_.name, " expects all tensors on sim:", int{device_},
-              ", but its argument '", plan_.argument_names[position], "' is on ", where);
+  TORCH_CHECK(fits, kDeviceName, ": ", plan_.name, " expects all tensors on ", kDeviceName, ":",
+              int{device_}, ", but its argument '", plan_.argument_names[position], "' is on ",
+              where);
 }
 
 at::Tensor HostArgs::convert(const at::Tensor& tensor, size_t position) {

@@ -15,7 +15,8 @@ at::Tensor host_view(const at::Tensor& tensor) {
   const size_t bytes = impl->storage().nbytes();
   auto storage = c10::make_intrusive<c10::StorageImpl>(
       c10::StorageImpl::use_byte_size_t(), bytes - std::min(bytes, offset),
-      c10::DataPtr(const_cast<void*>(impl->data()), c10::kCPU), nullptr, /*resizable=*/false);
+      c10::DataPtr(const_cast<void*>(host_address(impl->data())), c10::kCPU), nullptr,
+      /*resizable=*/false);
   auto view = at::detail::make_tensor<c10::TensorImpl>(
       c10::Storage(std::move(storage)), c10::DispatchKeySet(c10::DispatchKey::CPU), impl->dtype());
   view.unsafeGetTensorImpl()->set_sizes_and_strides(impl->sizes(), impl->strides());

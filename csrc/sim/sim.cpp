@@ -1,7 +1,6 @@
 #include "sim/sim.h"
 
 #include <ATen/core/grad_mode.h>
-#include <c10/core/DeviceType.h>
 
 #include <cmath>
 #include <cstdlib>
@@ -25,13 +24,6 @@ constexpr auto kPatience = std::chrono::seconds(5);  // for kernels still runnin
 
 std::atomic<bool> g_enabled{false};
 
-void register_backend() {
-  c10::register_privateuse1_backend("sim");
-  register_hooks();
-  watch_forks();
-  std::atexit([] { shutdown(); });
-}
-
 }  // namespace
 
 void enable(const Config& config) {
@@ -42,6 +34,8 @@ void enable(const Config& config) {
       settings().store(config);
       if (config.virtual_clock) virtual_time().turn_on();
       register_backend();
+      watch_forks();
+      std::atexit([] { shutdown(); });
       g_enabled = true;
     }
   }

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.machine import DEVICE
+
 PATIENCE_S = 20
 
 
@@ -24,7 +26,7 @@ def test_ctrl_c_leaves_no_file_and_no_process(part: str, tmp_path: Path) -> None
         "pamiq_storm",
         "demo",
         "--device",
-        "sim",
+        DEVICE,
         "--quick",
         "--out",
         str(tmp_path / "out"),

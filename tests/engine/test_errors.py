@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pamiq_storm import OffloadConfig, StormSystem, offload, sim
+from tests.machine import needs_control
 
 from .models import build, loss_of
 
@@ -116,8 +117,7 @@ class Hold(torch.autograd.Function):
 
 def test_no_device_memory_for_prefetch_is_no_error(device: str) -> None:
     """Fetching ahead is a favour: without memory for it backward fetches when it must."""
-    if device != "sim":
-        pytest.skip("needs a device whose memory can be limited: run on the simulator")
+    needs_control("needs a device whose memory can be limited")
     mib = 1 << 20
     x = torch.ones(1).to(device).requires_grad_()
     storm = offload(None, OffloadConfig(window_bytes=0, prefetch_bytes="64MiB", keep_last_bytes=0), device=device)

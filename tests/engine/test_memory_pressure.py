@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from pamiq_storm import OffloadConfig, offload, sim
+from tests.machine import needs_control
 
 ELEMENTS = 2 << 20  # 8 MiB
 CONFIG = OffloadConfig(min_bytes=1024, window_bytes="64MiB", prefetch_bytes=0, keep_last_bytes=0, slab_bytes="16MiB")
@@ -16,8 +17,7 @@ CONFIG = OffloadConfig(min_bytes=1024, window_bytes="64MiB", prefetch_bytes=0, k
 
 @pytest.fixture
 def device(device: str) -> str:
-    if device != "sim":
-        pytest.skip("fills the device to the last byte, which only the simulator makes exact")
+    needs_control("fills the device to the last byte")
     torch.accelerator.synchronize()
     torch.accelerator.empty_cache()
     return device

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from pamiq_storm import OffloadConfig, StormSystem, fetch_activation_from_cpu, offload, offload_activation_to_cpu, sim
+from tests.machine import DEVICE, needs_control
 
 ITEMS = 10 * (1 << 20) // 4  # 10 MiB: each tensor is a segment of its own, so a freed one is the next one's memory
 BYTES = ITEMS * 4
@@ -25,8 +26,7 @@ Give = Callable[[torch.Stream], None]
 
 @pytest.fixture(autouse=True)
 def _nothing_cached(device: str) -> None:
-    if device != "sim":
-        pytest.skip("holds streams back, which only the simulator can")
+    needs_control("holds streams back")
     gc.collect()
     torch.accelerator.synchronize()
     torch.accelerator.empty_cache()
@@ -53,7 +53,7 @@ def give_time(device: str) -> Give:
 
 def system_with(**bounds: int) -> StormSystem:
     """Whatever is not named is nothing."""
-    return StormSystem("sim", config_with(**bounds))
+    return StormSystem(DEVICE, config_with(**bounds))
 
 
 def config_with(**bounds: int) -> OffloadConfig:
@@ -63,7 +63,7 @@ def config_with(**bounds: int) -> OffloadConfig:
 
 def filled(value: float) -> Tensor:
     """There on the device, nothing under way."""
-    made = torch.full((ITEMS,), value).to("sim")
+    made = torch.full((ITEMS,), value).to(DEVICE)
     torch.accelerator.synchronize()
     return made
 
@@ -128,7 +128,7 @@ def test_memory_let_go_by_the_window_is_free_behind_its_copy(give_time: Give) ->
     with sim.hold(system.streams[0]):
         handle = offload_activation_to_cpu(x, 0, system)
         del x
-        y = torch.empty(ITEMS, device="sim").fill_(9.0)
+        y = torch.empty(ITEMS, device=DEVICE).fill_(9.0)
         assert y.data_ptr() == place
         give_time(compute())
     assert holds(fetch(handle), 3.0)
@@ -142,7 +142,7 @@ def test_the_window_holds_exactly_its_bytes() -> None:
         for held in (1, 2, 2, 2):
             kept.append(offload_activation_to_cpu(filled_unwaited(3.0), 0, system))
             assert on_device() == held
-        big = torch.empty(2 * ITEMS, device="sim").fill_(5.0)
+        big = torch.empty(2 * ITEMS, device=DEVICE).fill_(5.0)
         kept.append(offload_activation_to_cpu(big, 0, system))  # takes the place of two
         del big
         assert on_device() == 2
@@ -151,7 +151,7 @@ def test_the_window_holds_exactly_its_bytes() -> None:
 
 
 def filled_unwaited(value: float) -> Tensor:
-    return torch.empty(ITEMS, device="sim").fill_(value)
+    return torch.empty(ITEMS, device=DEVICE).fill_(value)
 
 
 def test_a_copy_is_over_when_its_bytes_are_there() -> None:
@@ -170,7 +170,7 @@ def test_a_copy_is_over_when_its_bytes_are_there() -> None:
 
 def test_a_buffer_in_pieces_is_whole() -> None:
     system = system_with(slab_bytes=1 << 20)
-    x = torch.arange(ITEMS, dtype=torch.float32).to("sim")
+    x = torch.arange(ITEMS, dtype=torch.float32).to(DEVICE)
     handle = offload_activation_to_cpu(x, 0, system)
     assert system.stats().pool_misses == 1
     del x
@@ -186,7 +186,7 @@ def test_a_copy_back_waits_until_its_memory_is_free(give_time: Give) -> None:
     handle = save(system, 3.0)
     x = filled(1.0)
     place = x.data_ptr()
-    y = torch.zeros(ITEMS, device="sim")
+    y = torch.zeros(ITEMS, device=DEVICE)
     torch.accelerator.synchronize()
     with sim.hold():
         y.add_(x)
@@ -229,7 +229,7 @@ def test_a_copy_back_stands_on_a_stream_of_its_own(give_time: Give) -> None:
 
 
 def test_a_host_range_is_reused_behind_the_copies_that_read_it() -> None:
-    system, side = system_with(), torch.Stream(device="sim")
+    system, side = system_with(), torch.Stream(device=DEVICE)
     handle = save(system, 3.0)
     other = filled(9.0)
     with sim.hold(system.streams[1]):
@@ -245,8 +245,8 @@ def test_a_host_range_is_reused_behind_the_copies_that_read_it() -> None:
 def test_a_buffer_is_taken_until_all_its_events_are_done() -> None:
     from pamiq_storm import _C
 
-    pool = _C.PinnedMemoryPool(torch.device("sim:0"), 64 * 1024, 512 * 1024)
-    first, second = torch.Stream(device="sim"), torch.Stream(device="sim")
+    pool = _C.PinnedMemoryPool(torch.device(DEVICE, 0), 64 * 1024, 512 * 1024)
+    first, second = torch.Stream(device=DEVICE), torch.Stream(device=DEVICE)
     for held in (first, second):
         buffer = pool.try_acquire(4096)
         assert buffer is not None
@@ -273,9 +273,9 @@ def test_out_of_memory_in_a_fetch_gives_up_what_is_held_and_tries_again() -> Non
 
 def test_waiting_for_host_memory_leaves_the_interpreter_to_others() -> None:
     """The thread that ends the wait needs it."""
-    storm = offload(None, config_with(host_bytes=16 << 20, slab_bytes=16 << 20), device="sim")  # one tensor's
+    storm = offload(None, config_with(host_bytes=16 << 20, slab_bytes=16 << 20), device=DEVICE)  # one tensor's
     handle = save(storm.system, 3.0)
-    x, other, result = torch.ones(1, device="sim", requires_grad=True), filled(5.0), torch.zeros(1, device="sim")
+    x, other, result = torch.ones(1, device=DEVICE, requires_grad=True), filled(5.0), torch.zeros(1, device=DEVICE)
     torch.accelerator.synchronize()
     about_to_save = threading.Event()
     brake = sim.hold(storm.system.streams[1])
@@ -333,7 +333,7 @@ class Keep(torch.autograd.Function):
 
 def chain(storm: offload, last: Tensor) -> list[Tensor]:
     """The results of three saves: of 1, of 2 and of `last`. Only the last one's bytes are on the device."""
-    results = [torch.ones(1, device="sim", requires_grad=True)]
+    results = [torch.ones(1, device=DEVICE, requires_grad=True)]
     with storm:
         for kept in (filled(1.0), filled(2.0), last):
             results.append(Keep.apply(results[-1], kept))  # type: ignore[arg-type]
@@ -347,12 +347,12 @@ def back_by_one(results: list[Tensor]) -> None:
     """Differentiates the last step only, and drops its graph."""
     torch.autograd.grad(results.pop(), results[-1])
     # autograd's thread holds a finished graph until it takes the next
-    x = torch.ones(1, device="sim", requires_grad=True)
+    x = torch.ones(1, device=DEVICE, requires_grad=True)
     torch.autograd.grad(x * 2.0, x)
 
 
 def test_a_prefetch_nobody_takes_is_freed_behind_its_copy(give_time: Give) -> None:
-    storm = offload(None, config_with(prefetch_bytes=BYTES), device="sim")
+    storm = offload(None, config_with(prefetch_bytes=BYTES), device=DEVICE)
     last = filled(3.0)
     results = chain(storm, last)
     assert on_device() == 1
@@ -361,7 +361,7 @@ def test_a_prefetch_nobody_takes_is_freed_behind_its_copy(give_time: Give) -> No
         assert on_device() == 2
         results.clear()
         assert on_device() == 1
-        y = torch.empty(ITEMS, device="sim").fill_(9.0)
+        y = torch.empty(ITEMS, device=DEVICE).fill_(9.0)
         give_time(compute())
     torch.accelerator.synchronize()
     assert holds(y, 9.0)
@@ -370,7 +370,7 @@ def test_a_prefetch_nobody_takes_is_freed_behind_its_copy(give_time: Give) -> No
 
 def test_a_prefetch_nobody_will_take_leaves_the_device() -> None:
     """The handle is gone, the rest of its forward is not."""
-    storm = offload(None, config_with(prefetch_bytes=BYTES), device="sim")
+    storm = offload(None, config_with(prefetch_bytes=BYTES), device=DEVICE)
     last = filled(3.0)
     results = chain(storm, last)
     back_by_one(results)
@@ -383,7 +383,7 @@ def test_a_prefetch_nobody_will_take_leaves_the_device() -> None:
 
 
 def test_backward_finds_what_comes_next_on_its_way() -> None:
-    storm = offload(None, config_with(prefetch_bytes=BYTES), device="sim")
+    storm = offload(None, config_with(prefetch_bytes=BYTES), device=DEVICE)
     results = chain(storm, filled(3.0))
     (gradient,) = torch.autograd.grad(results[-1], results[0])
     assert gradient.item() == 6.0
@@ -395,7 +395,7 @@ def test_backward_finds_what_comes_next_on_its_way() -> None:
 
 
 def test_memory_lent_to_another_stream_is_not_reused_under_it() -> None:
-    system, side = system_with(), torch.Stream(device="sim")
+    system, side = system_with(), torch.Stream(device=DEVICE)
     handle = save(system, 3.0)
     with side:
         back = fetch(handle)
@@ -404,15 +404,15 @@ def test_memory_lent_to_another_stream_is_not_reused_under_it() -> None:
         with side:
             y = back * 2.0
         del back
-        torch.empty(ITEMS, device="sim").fill_(9.0)
+        torch.empty(ITEMS, device=DEVICE).fill_(9.0)
         compute().synchronize()
     side.synchronize()
     assert holds(y, 6.0)
 
 
 def test_memory_saved_again_on_another_stream_is_not_reused_under_it() -> None:
-    storm, side = offload(None, config_with(), device="sim"), torch.Stream(device="sim")
-    x = torch.ones(ITEMS).to("sim").requires_grad_()
+    storm, side = offload(None, config_with(), device=DEVICE), torch.Stream(device=DEVICE)
+    x = torch.ones(ITEMS).to(DEVICE).requires_grad_()
     with storm:
         made = x * 1.0
         first = made.sin()
@@ -422,8 +422,8 @@ def test_memory_saved_again_on_another_stream_is_not_reused_under_it() -> None:
                 second = made.exp() + made.square()  # `square` saves what `sin` has saved
             assert storm.stats().shared_tensors == 1
             del made, first
-            torch.empty(ITEMS, device="sim").fill_(9.0)
+            torch.empty(ITEMS, device=DEVICE).fill_(9.0)
             compute().synchronize()
         side.synchronize()
-    expected = torch.ones(1).to("sim")
+    expected = torch.ones(1).to(DEVICE)
     assert torch.equal(second[:1].cpu(), (expected.exp() + expected.square()).cpu())

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from pamiq_storm import OffloadConfig, offload, sim, trace
+from tests.machine import needs_control
 
 CONFIG = OffloadConfig(min_bytes=1024, window_bytes=0, prefetch_bytes=0, keep_last_bytes=0, slab_bytes="1MiB")
 
@@ -72,8 +73,7 @@ def test_stalls_have_a_cause(device: str) -> None:
 
 
 def test_prefetched_bytes_are_arriving(device: str) -> None:
-    if device != "sim":
-        pytest.skip("holds a copy engine back, which only the simulator can")
+    needs_control("holds a copy engine back")
     config = OffloadConfig(min_bytes=1024, window_bytes=0, prefetch_bytes="1MiB", keep_last_bytes=0, slab_bytes="1MiB")
     storm = offload(None, config, device=device)
     model = Network().to(device)

@@ -13,6 +13,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from tests.machine import DEVICE
+
 Operation = Callable[[list[Tensor], random.Random], Tensor]
 OPERATIONS: dict[str, Operation] = {}
 
@@ -40,7 +42,7 @@ class Square(torch.autograd.Function):
 @functools.cache
 def side_streams() -> list[torch.Stream]:
     """Made once: a device has few, and gives the first ones out again, transfer streams among them."""
-    return [torch.Stream(device="sim") for _ in range(2)]
+    return [torch.Stream(device=DEVICE) for _ in range(2)]
 
 
 def pick(values: list[Tensor], rng: random.Random) -> Tensor:

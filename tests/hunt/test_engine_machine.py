@@ -14,6 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from torch import Tensor
 
 from pamiq_storm import OffloadConfig, offload, sim
+from tests.machine import DEVICE, needs_control
 
 from ..races.observe import racing
 from .budget import Counting, budget
@@ -61,7 +62,7 @@ class EngineMachine(Counting, RuleBasedStateMachine):
         self.streams = side_streams()
         # each its own engine: a machine must not find what another one left behind
         self.configs = [replace(c, measure_stalls=i % 2 == 0) for i, c in enumerate(CONFIGS)]
-        self.contexts = [offload(None, config, device="sim") for config in self.configs]
+        self.contexts = [offload(None, config, device=DEVICE) for config in self.configs]
         self.graphs: list[Graph] = []
 
     def teardown(self) -> None:
@@ -106,7 +107,7 @@ class EngineMachine(Counting, RuleBasedStateMachine):
 
     @rule(program=programs, which=st.integers(0, len(CONFIGS) - 1), size=st.sampled_from([4, 64]))
     def change_in_place(self, program: Program, which: int, size: int) -> None:
-        leaf = torch.ones(size, size).to("sim").requires_grad_()
+        leaf = torch.ones(size, size).to(DEVICE).requires_grad_()
         with self.contexts[which]:
             saved = leaf * 2.0
             loss = (saved * saved).sum()
@@ -124,7 +125,7 @@ class EngineMachine(Counting, RuleBasedStateMachine):
         self.contexts[which].close()
         with pytest.raises(RuntimeError, match="is closed"), self.contexts[which]:
             pass
-        self.contexts[which] = offload(None, self.configs[which], device="sim")
+        self.contexts[which] = offload(None, self.configs[which], device=DEVICE)
 
     @rule(program=programs, which=st.integers(0, len(CONFIGS) - 1), nth=st.integers(1, 4))
     def pinning_fails(self, program: Program, which: int, nth: int) -> None:
@@ -144,7 +145,7 @@ class EngineMachine(Counting, RuleBasedStateMachine):
     def something_fails(self, program: Program, which: int, nth: int, kind: str, backward_only: bool) -> None:
         """It is an error, or nothing has happened: never other gradients. And the next graphs are right."""
         expected = self.expected(program)
-        leaves = program.leaves("sim")
+        leaves = program.leaves(DEVICE)
         torch.accelerator.synchronize()
         before = self.forward_of(program, which, leaves) if backward_only else None
         torch.accelerator.synchronize()
@@ -182,12 +183,12 @@ class EngineMachine(Counting, RuleBasedStateMachine):
             return program.loss(leaves, self.streams)
 
     def expected(self, program: Program) -> list[Tensor]:
-        leaves = program.leaves("sim")
+        leaves = program.leaves(DEVICE)
         loss = program.loss(leaves, self.streams)
         return on_host([loss, *gradients(loss, leaves)])
 
     def forward(self, program: Program, which: int) -> Graph:
-        leaves = program.leaves("sim")
+        leaves = program.leaves(DEVICE)
         return Graph(self.forward_of(program, which, leaves), leaves, self.expected(program))
 
     def differentiate(self, graph: Graph, retain: bool, run: Runner) -> None:
@@ -197,7 +198,6 @@ class EngineMachine(Counting, RuleBasedStateMachine):
 
 @pytest.mark.timeout(0 if budget(1).max_examples > 1 else 300)
 def test_the_engine_changes_nothing(device: str, say_at_the_end: Callable[[str], None]) -> None:
-    if device != "sim":
-        pytest.skip("makes calls fail: run on the simulator")
+    needs_control("makes calls fail")
     run_state_machine_as_test(EngineMachine, settings=budget(35, steps=15))
     say_at_the_end(EngineMachine.said())

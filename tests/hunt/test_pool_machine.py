@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from pamiq_storm import _C, sim
+from tests.machine import DEVICE, needs_control
 
 from .budget import Counting, budget
 from .programs import side_streams
@@ -58,7 +59,7 @@ class PoolMachine(Counting, RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.pool = _C.PinnedMemoryPool(torch.device("sim:0"), SLAB, CAP)
+        self.pool = _C.PinnedMemoryPool(torch.device(DEVICE, 0), SLAB, CAP)
         self.streams = side_streams()
         self.brakes: dict[int, contextlib.ExitStack] = {}
         self.live: list[Held] = []
@@ -127,7 +128,7 @@ class PoolMachine(Counting, RuleBasedStateMachine):
                     host = torch.frombuffer((ctypes.c_uint8 * size).from_address(address), dtype=torch.uint8)
                     if not held.buffer.pinned and i in self.brakes:
                         continue  # such a copy blocks the host
-                    held.arrived.append(torch.empty(size, dtype=torch.uint8, device="sim"))
+                    held.arrived.append(torch.empty(size, dtype=torch.uint8, device=DEVICE))
                     held.arrived[-1].copy_(host, non_blocking=True)
         self.pool.recycle_after(held.buffer, [self.streams[i] for i in streams])
         self.deferred.append(Deferred(held, streams & self.brakes.keys()))
@@ -222,8 +223,7 @@ class PoolMachine(Counting, RuleBasedStateMachine):
 
 @pytest.mark.timeout(0 if budget(1).max_examples > 1 else 120)
 def test_the_pool_is_its_model(device: str, say_at_the_end: Callable[[str], None]) -> None:
-    if device != "sim":
-        pytest.skip("holds streams and lets pinning fail: run on the simulator")
+    needs_control("holds streams and lets pinning fail")
     run_state_machine_as_test(PoolMachine, settings=budget(150, steps=40))
     say_at_the_end(PoolMachine.said())
 

@@ -11,21 +11,24 @@ import textwrap
 
 import pytest
 
+from tests.machine import needs_control
+
 PREPARE = """
 import os, signal, threading, time
 import torch
 import pamiq_storm
 from pamiq_storm import sim
+from tests.machine import DEVICE, start
 torch.set_num_threads(1)
-sim.enable(memory="1GiB", d2h="200MB/s", h2d="200MB/s")
+start(memory="1GiB", d2h="200MB/s", h2d="200MB/s")
 signal.signal(signal.SIGINT, signal.default_int_handler)  # as on a terminal
 config = pamiq_storm.OffloadConfig(
     min_bytes=1024, window_bytes="1MiB", prefetch_bytes="256KiB", keep_last_bytes=0, slab_bytes="1MiB"
 )
 torch.manual_seed(0)
 model = torch.nn.Sequential(*(layer for _ in range(4) for layer in (torch.nn.Linear(128, 128), torch.nn.Tanh())))
-model = model.to("sim")
-x = torch.randn(256, 128).to("sim")
+model = model.to(DEVICE)
+x = torch.randn(256, 128).to(DEVICE)
 storm = pamiq_storm.offload(model, config)
 
 def gradients(context=storm, model=model):
@@ -53,8 +56,7 @@ check()
 
 @pytest.fixture(autouse=True)
 def _simulator(device: str) -> None:
-    if device != "sim":
-        pytest.skip("holds streams of the simulator: run where it is the device")
+    needs_control("holds streams")
 
 
 def run(script: str) -> subprocess.CompletedProcess[str]:
@@ -113,7 +115,7 @@ def test_fork_while_copies_run() -> None:
             loss = model(x).square().sum()
         child = os.fork()
         if child == 0:
-            for use in (lambda: loss.backward(), lambda: gradients(), lambda: torch.ones(1, device="sim").cpu()):
+            for use in (lambda: loss.backward(), lambda: gradients(), lambda: torch.ones(1, device=DEVICE).cpu()):
                 try:
                     use()
                 except RuntimeError as error:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from pamiq_storm import OffloadConfig, offload, sim
+from tests.machine import DEVICE, needs_control
 
 from .programs import Program, gradients, in_a_thread, on_host, same_bits, side_streams
 
@@ -59,7 +60,7 @@ def program(rng: random.Random, dropout: bool = True) -> Program:
 
 
 def plain(p: Program, streams: list[torch.Stream]) -> list[Tensor]:
-    leaves = p.leaves("sim")
+    leaves = p.leaves(DEVICE)
     loss = p.loss(leaves, streams)
     return [loss, *gradients(loss, leaves)]
 
@@ -69,8 +70,8 @@ def run(seed: int, streams: list[torch.Stream]) -> None:
     rng = random.Random(seed)
     programs = [program(rng) for _ in range(rng.choice([1, 1, 2, 3]))]
     expected = [on_host(plain(p, streams)) for p in programs]
-    storm = offload(None, bounds(rng), device="sim")
-    inputs = [p.leaves("sim") for p in programs]
+    storm = offload(None, bounds(rng), device=DEVICE)
+    inputs = [p.leaves(DEVICE) for p in programs]
     torch.accelerator.synchronize()
     results: list[list[Tensor]] = []
     checks: list[int] = []
@@ -107,8 +108,8 @@ def run_in_threads(seed: int, streams: list[torch.Stream]) -> None:
     programs = [program(rng, dropout=False) for _ in range(3)]
     expected = [on_host(plain(p, streams)) for p in programs]
     config = bounds(rng)
-    storm = offload(None, config, device="sim")
-    inputs = [p.leaves("sim") for p in programs]
+    storm = offload(None, config, device=DEVICE)
+    inputs = [p.leaves(DEVICE) for p in programs]
     torch.accelerator.synchronize()
     got: dict[int, list[Tensor]] = {}
     errors: list[BaseException] = []
@@ -142,8 +143,7 @@ def run_in_threads(seed: int, streams: list[torch.Stream]) -> None:
 def hunt(
     device: str, say_at_the_end: Callable[[str], None], request: pytest.FixtureRequest
 ) -> Callable[[Callable[[int, list[torch.Stream]], None], Iterable[int]], None]:
-    if device != "sim":
-        pytest.skip("shakes the schedule: run on the simulator")
+    needs_control("shakes the schedule")
 
     def go(schedule: Callable[[int, list[torch.Stream]], None], chosen: Iterable[int]) -> None:
         count = 0

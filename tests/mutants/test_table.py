@@ -13,10 +13,21 @@ import mutants  # noqa: E402
 
 def test_the_last_run_caught_each_of_them() -> None:
     """Run `make mutants` after a change of the seeds."""
-    rows = [line.split(" | ") for line in (ROOT / mutants.TABLE).read_text().splitlines() if line.startswith("| ")]
+    check_table(by_the_double=False, seeds=mutants.load())
+
+
+def test_the_double_of_the_cuda_runtime_caught_those_of_order() -> None:
+    """Run `tools/mutants.py --double` in the CUDA environment after a change of the seeds."""
+    check_table(by_the_double=True, seeds=[seed for seed in mutants.load() if seed.takes_an_order])
+
+
+def check_table(by_the_double: bool, seeds: list[mutants.Mutant]) -> None:
+    first, _, second = (ROOT / mutants.TABLE).read_text().partition(mutants.DOUBLE)
+    lines = (second if by_the_double else first).splitlines()
+    rows = [line.split(" | ") for line in lines if line.startswith("| ")]
     listed = {row[0].removeprefix("| "): row for row in rows[1:]}
-    assert listed.keys() == {seed.name for seed in mutants.load()}
-    for seed in mutants.load():
+    assert listed.keys() == {seed.name for seed in seeds}
+    for seed in seeds:
         _, stands_for, file, caught_by = listed[seed.name]
         assert stands_for == seed.stands_for
         assert seed.file.endswith(file.strip("`"))

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import pamiq_storm.sim
+from tests.machine import needs_control
 
 
 @pytest.fixture(autouse=True)
@@ -22,8 +23,7 @@ def any_device(request: pytest.FixtureRequest, device: str) -> str:
 @pytest.fixture
 def slow_link(device: str) -> Iterator[None]:
     """Copies that take far longer than the computation around them."""
-    if device != "sim":
-        pytest.skip("only the simulator's link has a speed that can be set")
+    needs_control("sets the speed of the link")
     from pamiq_storm.sim.native import enabled
 
     before = enabled().current_config()

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 import pamiq_storm
 from pamiq_storm import OffloadConfig, StormLayer, offload, sim
+from tests.cuda_double import control
 
 from ..engine.models import mlp
 from .conftest import Refused, Storms
@@ -233,7 +234,7 @@ def test_a_generator_inside(device: str, storm_of: Storms) -> None:
 def test_graph_capture_is_refused(device: str, storm_of: Storms, refused: Refused) -> None:
     model, batch = mlp().to(device), rows(device)
     storm = storm_of(model)
-    capture = sim.capture() if device == "sim" else torch.cuda.graph(torch.cuda.CUDAGraph())
+    capture = sim.capture() if sim.is_enabled() else torch.cuda.graph(torch.cuda.CUDAGraph())
     with refused(RuntimeError, r"(?i)cannot offload while a graph .* is captured"), capture, storm:
         loss_of(model(batch)).backward()
 
@@ -283,14 +284,14 @@ for names in (["sim:0"], ["sim:1"], ["sim:0", "sim:1"]):
 
 @pytest.mark.semantics("foreign devices", "two accelerators in one graph: each context moves its own device's tensors")
 def test_a_second_device(device: str) -> None:
-    if device != "sim" and torch.cuda.device_count() < 2:
+    if device != "sim" and torch.cuda.device_count() < 2 and not control.is_active():
         pytest.skip(f"{torch.cuda.device_count()} CUDA device here")
     script = textwrap.dedent(TWO_DEVICES)
     if device != "sim":
         script = script.replace('sim.enable(memory="256MiB", devices=2)', "").replace("sim:", "cuda:")
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=100,
-        cwd=Path(pamiq_storm.__file__).parents[1],
+        cwd=Path(pamiq_storm.__file__).parents[1], env=control.environment(devices=2) if control.is_active() else None,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
 

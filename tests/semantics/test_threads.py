@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pamiq_storm import sim
+from tests.machine import needs_control
 
 from ..engine.models import mlp
 from .conftest import Storms
@@ -226,8 +227,7 @@ def test_branches_on_two_streams(device: str, storm_of: Storms) -> None:
 @pytest.mark.semantics("streams", "made on one stream, saved on another whose copy is late, then reused")
 def test_memory_of_another_stream_is_not_reused_while_its_copy_waits(device: str, storm_of: Storms) -> None:
     """In torch the graph holds the tensor until backward; we let go of it, and must not do so too early."""
-    if device != "sim":
-        pytest.skip("needs a stream that can be held")
+    needs_control("needs a stream that can be held")
 
     def run(context: Context) -> list[Tensor]:
         x = torch.randn(64, 64).to(device).requires_grad_()

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from pamiq_storm import _C, OffloadConfig, sim
 from pamiq_storm.torch import PublishMode, TorchTrainingModel, inference_stream
+from tests.machine import needs_control
 
 WIDTH = 32
 
@@ -74,8 +75,7 @@ def live(device: str, request: pytest.FixtureRequest) -> Iterator[Live]:
 
 @pytest.fixture
 def simulated(device: str) -> str:
-    if device != "sim":
-        pytest.skip("holds streams of the simulator")
+    needs_control("holds streams")
     return device
 
 

@@ -1,13 +1,15 @@
 // Fused attention: like CUDA's flash kernels it keeps query, key, value, output and log-sum-exp,
 // never the matrix of weights. CPU's flash kernels do the work.
+#include "sim/ops/attention.h"
+
 #include <ATen/OpMathType.h>
-#include <ATen/native/transformers/attention.h>
 #include <ATen/native/transformers/sdp_utils_cpp.h>
 #include <ATen/ops/_scaled_dot_product_flash_attention_for_cpu.h>
 #include <ATen/ops/_scaled_dot_product_flash_attention_for_cpu_backward.h>
 #include <ATen/ops/empty.h>
 #include <torch/library.h>
 
+#include "sim/device_type.h"
 #include "sim/host_view.h"
 #include "sim/launch.h"
 
@@ -30,13 +32,6 @@ bool fusible(const Tensor& q, const Tensor& k, const Tensor& v, const OptionalTe
   }
   if (!mask || !mask->defined()) return true;
   return !mask->requires_grad() && (mask->dim() == 2 || mask->dim() == 4);
-}
-
-int64_t choose(const Tensor& q, const Tensor& k, const Tensor& v, const OptionalTensor& mask,
-               double dropout_p, bool, std::optional<double>, bool) {
-  const auto backend =
-      fusible(q, k, v, mask, dropout_p) ? sdp::SDPBackend::overrideable : sdp::SDPBackend::math;
-  return static_cast<int64_t>(backend);
 }
 
 // Two products of every query with every key, half of them if none looks ahead.
@@ -122,14 +117,19 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> attention_backward(
   return {grad_q, grad_k, grad_v, Tensor()};
 }
 
-TORCH_LIBRARY_IMPL(aten, PrivateUse1, m) {
+STORM_SIM_KERNELS(m) {
   m.impl("_scaled_dot_product_fused_attention_overrideable", attention);
   m.impl("_scaled_dot_product_fused_attention_overrideable_backward", attention_backward);
 }
 
 }  // namespace
-}  // namespace storm::sim
 
-namespace at::native {
-REGISTER_PRIVATEUSE1_DISPATCH(_fused_sdp_choice_stub, &storm::sim::choose)
-}  // namespace at::native
+int64_t choose_attention(const Tensor& q, const Tensor& k, const Tensor& v,
+                         const OptionalTensor& mask, double dropout_p, bool, std::optional<double>,
+                         bool) {
+  const auto backend =
+      fusible(q, k, v, mask, dropout_p) ? sdp::SDPBackend::overrideable : sdp::SDPBackend::math;
+  return static_cast<int64_t>(backend);
+}
+
+}  // namespace storm::sim

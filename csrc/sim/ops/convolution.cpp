@@ -6,6 +6,7 @@
 #include <ATen/ops/empty_like.h>
 #include <torch/library.h>
 
+#include "sim/device_type.h"
 #include "sim/host_view.h"
 #include "sim/launch.h"
 
@@ -105,7 +106,7 @@ std::tuple<Tensor, Tensor, Tensor> convolution_backward(const Tensor& grad_out, 
   return {grad_input, grad_weight, grad_bias};
 }
 
-TORCH_LIBRARY_IMPL(aten, PrivateUse1, m) {
+STORM_SIM_KERNELS(m) {
   m.impl("convolution_overrideable", convolution);
   m.impl("convolution_backward_overrideable", convolution_backward);
 }

@@ -14,6 +14,7 @@
 
 #include "sim/copy.h"
 #include "sim/device_allocator.h"
+#include "sim/geometry.h"
 #include "sim/host_view.h"
 #include "sim/launch.h"
 
@@ -24,7 +25,7 @@ using at::Tensor;
 using c10::IntArrayRef;
 using c10::SymIntArrayRef;
 
-constexpr c10::DispatchKeySet kKeys(c10::DispatchKey::PrivateUse1);
+constexpr c10::DispatchKeySet kKeys(kDispatchKey);
 
 DeviceIndex target(const std::optional<c10::Device>& device) {
   return device && device->has_index() ? device->index() : current_device();
@@ -186,4 +187,11 @@ TORCH_LIBRARY_IMPL(aten, Negative, m) {
 }
 
 }  // namespace
+
+Tensor empty_on_device(const Geometry& geometry) {
+  if (!geometry.defined) return {};
+  return at::detail::empty_strided_generic(geometry.sizes, geometry.strides,
+                                           &DeviceAllocator::instance(), kKeys, geometry.dtype);
+}
+
 }  // namespace storm::sim

@@ -4,6 +4,7 @@
 #include <ATen/ops/native_dropout_backward.h>
 #include <torch/library.h>
 
+#include "sim/device_type.h"
 #include "sim/generator.h"
 #include "sim/host_view.h"
 #include "sim/launch.h"
@@ -31,7 +32,7 @@ std::tuple<Tensor, Tensor> native_dropout(const Tensor& input, double p,
   return {out, mask};
 }
 
-TORCH_LIBRARY_IMPL(aten, PrivateUse1, m) {
+STORM_SIM_KERNELS(m) {
   m.impl("native_dropout", native_dropout);
 }
 

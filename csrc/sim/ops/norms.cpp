@@ -11,6 +11,7 @@
 #include <ATen/ops/ones.h>
 #include <torch/library.h>
 
+#include "sim/device_type.h"
 #include "sim/host_view.h"
 #include "sim/launch.h"
 
@@ -160,7 +161,7 @@ Three group_norm_backward(const Tensor& grad_out, const Tensor& input, const Ten
   return grads.tuple();
 }
 
-TORCH_LIBRARY_IMPL(aten, PrivateUse1, m) {
+STORM_SIM_KERNELS(m) {
   m.impl("native_layer_norm", layer_norm);
   m.impl("native_layer_norm_backward", layer_norm_backward);
   m.impl("native_group_norm", group_norm);

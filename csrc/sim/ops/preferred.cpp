@@ -1,8 +1,11 @@
-// Operations whose CPU kernel is preferred over the composite torch would use for a new backend: a
-// foreach is one kernel, not many.
+// What torch's spare device is to do with an operation nobody here has a kernel for: run CPU's.
+// Also instead of the composite torch would use for a new backend, where that is many kernels and
+// not one.
+#include <ATen/native/transformers/attention.h>
 #include <torch/library.h>
 
 #include "sim/fallback.h"
+#include "sim/ops/attention.h"
 
 namespace storm::sim {
 namespace {
@@ -20,5 +23,13 @@ TORCH_LIBRARY_IMPL(aten, PrivateUse1, m) {
   }
 }
 
+TORCH_LIBRARY_IMPL(_, PrivateUse1, m) {
+  m.fallback(torch::CppFunction::makeFromBoxedFunction<&run_on_cpu_kernel>());
+}
+
 }  // namespace
 }  // namespace storm::sim
+
+namespace at::native {
+REGISTER_PRIVATEUSE1_DISPATCH(_fused_sdp_choice_stub, &storm::sim::choose_attention)
+}  // namespace at::native

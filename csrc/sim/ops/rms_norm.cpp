@@ -6,6 +6,7 @@
 #include <ATen/ops/empty_like.h>
 #include <torch/library.h>
 
+#include "sim/device_type.h"
 #include "sim/host_view.h"
 #include "sim/launch.h"
 
@@ -80,7 +81,7 @@ std::tuple<Tensor, Tensor> rms_norm_backward(const Tensor& grad_out, const Tenso
   return {grad_input, grad_weight};
 }
 
-TORCH_LIBRARY_IMPL(aten, PrivateUse1, m) {
+STORM_SIM_KERNELS(m) {
   m.impl("_fused_rms_norm", rms_norm);
   m.impl("_fused_rms_norm_backward", rms_norm_backward);
 }

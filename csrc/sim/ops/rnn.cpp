@@ -8,6 +8,7 @@
 #include <ATen/ops/zeros_like.h>
 #include <torch/library.h>
 
+#include "sim/device_type.h"
 #include "sim/host_view.h"
 #include "sim/launch.h"
 
@@ -148,7 +149,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> gru_cell_backward(const Tenso
   return {grad_in, grad_hid, grad_hx, bias_in, bias_hid};
 }
 
-TORCH_LIBRARY_IMPL(aten, PrivateUse1, m) {
+STORM_SIM_KERNELS(m) {
   m.impl("_thnn_fused_lstm_cell", lstm_cell);
   m.impl("_thnn_fused_lstm_cell_backward_impl", lstm_cell_backward);
   m.impl("_thnn_fused_gru_cell", gru_cell);

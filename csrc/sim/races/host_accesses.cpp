@@ -13,6 +13,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "sim/host_view.h"
 #include "sim/lifecycle.h"
 #include "sim/pinned_ranges.h"
 #include "sim/races/detector.h"
@@ -89,7 +90,7 @@ bool touches_pinned_memory_alone(c10::ArrayRef<const c10::IValue> inputs) {
   bool device = false;
   each_tensor(inputs, [&](const at::Tensor& tensor, size_t) {
     if (!tensor.defined()) return;
-    device = device || tensor.is_privateuseone();
+    device = device || on_device(tensor);
     pinned = pinned || (!device && is_pinned(tensor));
   });
   return pinned && !device;

@@ -1,5 +1,7 @@
 #include "sim/races/knowledge.h"
 
+#include "sim/device_type.h"
+
 namespace storm::sim {
 
 Actor Knowledge::actor_of(StreamName name) {
@@ -19,7 +21,8 @@ std::string Knowledge::name_of(Actor actor) const {
   if (actor == kHost) return "host";
   if (actor == kPinnedAllocator) return "pinned allocator";
   const StreamName& name = streams_[actor - kFirstStream].name;
-  return "stream " + std::to_string(name.stream) + " of sim:" + std::to_string(name.device);
+  return "stream " + std::to_string(name.stream) + " of " + kDeviceName + ':' +
+         std::to_string(name.device);
 }
 
 Knowledge::Stream& Knowledge::caught_up(Actor actor) {
