@@ -40,8 +40,8 @@ OffloadedStorage::OffloadedStorage(std::shared_ptr<Transfers> transfers, const a
     recorder->host_bytes(transfers_->pool->stats().live_bytes);
   }
   copied_ = copy(/*to_host=*/true, bytes_of(tensor.storage(), range_));
-  transfers_->in_flight.add(tensor.storage(), range_.bytes(), home_, packed_ ? packed_ : copied_,
-                            label_);
+  transfers_->in_flight.add(tensor.storage(), range_.bytes(), home_,
+                            packed_ ? std::move(packed_) : copied_, label_);
   transfers_->count(label_, [&](auto& counters) {
     counters.offload(wire_bytes(wire_, range_.bytes()));
     if (wire_ == Wire::bits) counters.pack(range_.bytes());

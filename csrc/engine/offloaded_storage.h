@@ -85,7 +85,7 @@ class OffloadedStorage {
   const uint64_t id_;
   const c10::Stream home_;  // the stream whose order governs the bytes' memory on the device
   std::optional<PinnedMemoryBuffer> host_;
-  EventRef packed_;  // of bits: the original is read behind this
+  EventRef packed_;  // of bits: the original is read behind this; the window's from then on
   EventRef copied_;  // the host buffer is filled behind this
 
   std::mutex mutex_;  // guards what follows; not held while memory is allocated or freed
