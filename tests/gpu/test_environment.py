@@ -137,7 +137,7 @@ def test_a_run_has_every_workload_every_arm_and_every_tool(tmp_path: Path) -> No
     names = [step.name for step in steps(place(tmp_path), A_MACHINE)]
     for name in ("build", "suite", "compute-sanitizer memcheck", "compute-sanitizer racecheck", "calibrate", "demo"):
         assert name in names
-    assert {"hooks", "publish", "predict", "suite on the simulator"} <= set(names)
+    assert {"hooks", "kernels", "publish", "predict", "suite on the simulator"} <= set(names)
     assert {f"offload {name}{kind}" for name in FULL for kind in ("", ", compiled")} <= set(names)
     assert len(names) == len(set(names))
 
@@ -146,10 +146,8 @@ def test_the_dry_run_has_the_same_steps_and_says_what_it_leaves_out(tmp_path: Pa
     dry = steps(place(tmp_path, dry=True), A_MACHINE)
     names = {step.name for step in steps(place(tmp_path), A_MACHINE)}
     left_out = {step.name: step.left_out for step in dry if step.left_out}
-    no_kernels = set[str]() if (ROOT / "csrc" / "codec").is_dir() else {"kernels"}
-    sanitizers = {"compute-sanitizer memcheck", "compute-sanitizer racecheck"}
-    assert left_out.keys() - no_kernels == {*sanitizers, "offload, compiled"}
-    assert all("double" in reason for name, reason in left_out.items() if name not in no_kernels)
+    assert left_out.keys() == {"compute-sanitizer memcheck", "compute-sanitizer racecheck", "offload, compiled"}
+    assert all("double" in reason for reason in left_out.values())
     assert {step.name for step in dry} - left_out.keys() <= names
     for step in dry:
         on_device = "--device" in step.command and "cuda" in step.command

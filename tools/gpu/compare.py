@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pamiq_storm.bench.fidelity.report import within
 from pamiq_storm.bench.offload import charges
-from pamiq_storm.results import ArmRow, HookRow, PublishRow, Results
+from pamiq_storm.results import ArmRow, HookRow, Results
 
 NONE = "none"
 YARDSTICK = "foreach_copy"
@@ -109,8 +109,3 @@ def _sync_ratios(results: Results) -> Mapping[str, Mapping[str, float]]:
     for facts in results.facts.values():
         found |= facts.get("sync_ratio_to_foreach_copy", {})
     return found
-
-
-def copies(measured: Results) -> list[PublishRow]:
-    """The rows that count copies in memory."""
-    return [row for row in measured.rows if isinstance(row, PublishRow) and row.copies is not None]

@@ -122,7 +122,7 @@ def _process(step: Step, out: int, limit_s: float) -> int | None:
         stdin=subprocess.DEVNULL,
         stdout=out,
         stderr=subprocess.STDOUT,
-        start_new_session=True,
+        process_group=0,  # and the session it is in already: who ends that ends this too
     )
     try:
         return process.wait(limit_s)

@@ -172,8 +172,6 @@ class _Maker:
         return self._module("bench hooks", "hooks", 60, 240, "--device", "cuda")
 
     def _kernels(self) -> Step:
-        if not (self._place.root / "csrc" / "codec").is_dir():
-            return Step("kernels", (), 0, 0, left_out="these sources have no kernels of their own")
         quick = ("--quick",) if self._dry else ()
         files = str(self._folder / "profile.toml"), str(self._folder / "kernels.json")
         words = ("-m", "tools.gpu.kernels", *files, *quick)
