@@ -54,7 +54,7 @@ cpp-test: $(DONE)/torch $(DONE)/cmake  ## Build and run the C++ tests (SANITIZE=
 	ln -sf $(CPP_BUILD)/compile_commands.json compile_commands.json
 	$(FIXED_ADDRESSES) .venv/bin/ctest --test-dir $(CPP_BUILD) --output-on-failure $(ARGS)
 
-cuda-check:  ## Build and import the CUDA wheel, run it inside pamiq-core (Python 3.12, no GPU; about 6 GB of disk)
+cuda-check:  ## Build, install and import the CUDA wheel, and run it on the double of the CUDA runtime and in pamiq-core (Python 3.12, no GPU; 6 GB)
 	bash tools/cuda_check.sh "$(TORCH)"
 
 gpu:  ## Build, test and measure on a machine with a GPU, against the simulator's predictions (DRY=1: without one)

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Builds the wheel with its CUDA parts, installs it where no source is in sight, and imports it; then runs the tests
-# of its life inside pamiq_core, against the published package. Needs no GPU.
+# Builds the wheel with its CUDA parts for every architecture, installs it into a fresh environment where no source is in
+# sight, imports it, and runs it inside the published pamiq_core. Then runs the tests of whatever works on a device, on
+# cuda tensors over the double of CUDA's runtime, and the dry run of `make gpu`. Needs no GPU.
 #   cuda_check.sh ["torch==X"]
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -79,6 +80,8 @@ cp tools/cuda_report.py tools/fatbin.py tests/pamiq_core/test_integration.py "$e
   "$fresh" -m pytest -q -ra -p no:cacheprovider test_integration.py
 )
 
-# On cuda tensors: the runtime's double has no GPU and no driver, and runs CPU kernels in their place.
+# On cuda tensors: a double of the runtime, without a GPU or a driver, and CPU kernels in the place of CUDA's.
 "$py" setup.py --quiet build_ext --inplace
-"$py" -m tests.cuda_double "$py" -m pytest -n 2 --dist worksteal -q $("$py" tests/cuda_double/suite.py)
+"$py" -m tests.cuda_double "$py" -m pytest -n 2 --dist worksteal -q \
+  tests/cuda_double tests/codec tests/engine tests/semantics tests/nn tests/torch tests/live tests/demo tests/hunt
+"$py" -m pytest -q tests/gpu/test_dry_run.py
