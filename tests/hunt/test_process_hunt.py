@@ -61,7 +61,11 @@ def _simulator(device: str) -> None:
 
 def run(script: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", PREPARE + textwrap.dedent(script)], capture_output=True, text=True, timeout=100
+        # Python 3.12 warns of any fork beside threads, and a device always has some.
+        [sys.executable, "-W", "ignore:This process:DeprecationWarning", "-c", PREPARE + textwrap.dedent(script)],
+        capture_output=True,
+        text=True,
+        timeout=100,
     )
 
 

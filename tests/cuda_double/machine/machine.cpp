@@ -142,7 +142,6 @@ void SimulatedMachine::free(void* begin) {
 }
 
 void* SimulatedMachine::allocate_pinned(size_t bytes) {
-  if (pinning_is_to_fail()) throw Failure{cudaErrorMemoryAllocation, "injected"};
   void* begin = mmap(nullptr, std::max<size_t>(bytes, 1), PROT_READ | PROT_WRITE,
                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
   if (begin == MAP_FAILED) throw Failure{cudaErrorMemoryAllocation, "no host memory"};
@@ -171,7 +170,6 @@ void SimulatedMachine::free_pinned(void* begin) {
 }
 
 void SimulatedMachine::pin(void* begin, size_t bytes) {
-  if (pinning_is_to_fail()) throw Failure{cudaErrorMemoryAllocation, "injected"};
   if (storm::sim::pinned_ranges().contains(begin)) {
     throw Failure{cudaErrorHostMemoryAlreadyRegistered, "this memory is pinned already"};
   }

@@ -5,6 +5,8 @@
 #include <ATen/core/CachingHostAllocator.h>
 #pragma GCC diagnostic pop
 
+#include <c10/cuda/CUDAException.h>
+
 #include <utility>
 
 #include "sim/device.h"
@@ -17,7 +19,6 @@ namespace {
 using storm::sim::detector;
 
 thread_local bool t_inside = false;
-thread_local bool t_fails = false;
 
 class Inside {
  public:
@@ -36,10 +37,9 @@ class Watched final : public at::HostAllocator {
 
   at::DataPtr allocate(size_t bytes) override {
     const Inside inside;
-    if (storm::sim::injected(&storm::sim::Faults::pinned)) {
-      torch_.empty_cache();  // so that the request reaches the runtime
-      t_fails = true;
-    }
+    // As if cudaHostAlloc had failed. A request that torch's cache can serve does not get that far.
+    if (storm::sim::injected(&storm::sim::Faults::pinned))
+      C10_CUDA_CHECK(cudaErrorMemoryAllocation);
     auto block = torch_.allocate(bytes);
     if (detector().on()) detector().pinned_block_taken(block.get(), bytes);
     return block;
@@ -77,10 +77,6 @@ void watch_pinned_allocator() {
 
 bool inside_pinned_allocator() noexcept {
   return t_inside;
-}
-
-bool pinning_is_to_fail() noexcept {
-  return std::exchange(t_fails, false);
 }
 
 }  // namespace cuda_double

@@ -8,7 +8,5 @@ void watch_pinned_allocator();  // once
 
 // Of the calling thread: what events tell it now is for that allocator alone.
 bool inside_pinned_allocator() noexcept;
-// The next request of the calling thread is to fail; asking answers once.
-bool pinning_is_to_fail() noexcept;
 
 }  // namespace cuda_double
