@@ -59,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(place: Place, options: argparse.Namespace) -> int:
+    _say("make gpu: building the double if it has changed" if place.dry else "make gpu: asking torch for the device")
     machine = machines.look(place.prefix, place.env, ROOT)
     key = {"sources": digest_of_sources(ROOT), "torch": machine.torch, "gpu": machine.gpu, "python": machine.python}
     if options.anew:
