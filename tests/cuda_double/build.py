@@ -8,6 +8,8 @@ import sys
 import sysconfig
 from pathlib import Path
 
+from tools.build_support import compilers_that_fit, join_sources
+
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 FLAGS = ["-std=c++20", "-O1", "-g1", "-fPIC", "-DNDEBUG", "-Wall", "-Wextra", "-fvisibility=hidden"]
@@ -37,10 +39,12 @@ def cuda_headers() -> Path:
     raise MissingError("the CUDA double needs cuda_runtime_api.h: type `pip install nvidia-cuda-runtime==13.*`")
 
 
-def simulator_sources() -> list[Path]:
+def simulator_sources(build: Path) -> list[Path]:
+    """Files that each include some of them."""
     folder = ROOT / "csrc" / "sim"
     found = [p for part in (".", "ops", "races", "timing") for p in (folder / part).glob("*.cpp")]
-    return sorted(p for p in found if str(p.relative_to(folder).with_suffix("")) not in NOT_OF_THE_SIMULATOR)
+    ours = sorted(p for p in found if str(p.relative_to(folder).with_suffix("")) not in NOT_OF_THE_SIMULATOR)
+    return join_sources(ROOT, [str(p.relative_to(ROOT)) for p in ours], build / "joined", compilers_that_fit())
 
 
 class Ninja:
@@ -83,10 +87,9 @@ def write(build: Path) -> None:
     header = f"{HERE / 'machine' / 'common.h'}"
     precompiled = ninja.compile(Path(header), "common.h.gch", [*machine, "-x", "c++-header"])
     machine += ["-include", "common.h"]  # found beside common.h.gch; g++ takes the compiled one
-    objects = []
-    for source in [*sorted((HERE / "machine").glob("*.cpp")), *simulator_sources()]:
-        name = source.relative_to(HERE if source.is_relative_to(HERE) else ROOT / "csrc").with_suffix(".o")
-        objects.append(ninja.compile(source, str(name), machine, f"| {precompiled}"))
+    machine.append("-Wno-subobject-linkage")  # gcc holds the anonymous types of a joined source for a header's
+    sources = [*sorted((HERE / "machine").glob("*.cpp")), *simulator_sources(build)]
+    objects = [ninja.compile(p, f"{p.parent.name}/{p.stem}.o", machine, f"| {precompiled}") for p in sources]
     libraries = [f"-L{torch / 'lib'}", "-lc10", "-ltorch_cpu", "-lc10_cuda", "-ltorch_cuda", "-ltorch_python"]
     ninja.link(objects, "cuda_double_machine.so", ["-L.", "-l:libcuda_double.so", *libraries])
     ninja.lines[-2] += " | libcuda_double.so"
