@@ -220,6 +220,18 @@ def test_a_module_kept_beyond_its_block_is_an_error_and_not_a_crash() -> None:
     assert_serves(model, torch.ones(1, 4))
 
 
+def test_looking_for_races_adds_nothing_to_that_error(device: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """The simulator's detector looks at every operation, those on the CPU included."""
+    model = TorchTrainingModel(nn.Linear(4, 4))
+    with model.inference_model.unwrap() as kept:
+        pass
+    model.sync()
+    torch.ones(1, device=device).abs()
+    with pytest.raises(RuntimeError, match="kept beyond the `with` block"):
+        kept.weight.abs()
+    assert capfd.readouterr().err == ""
+
+
 def test_a_scripted_module_is_refused_by_name() -> None:
     model = TorchTrainingModel(torch.jit.script(nn.Linear(4, 4)))
     with pytest.raises(TypeError, match="scripted"):

@@ -79,9 +79,12 @@ void each_tensor(c10::ArrayRef<const c10::IValue> inputs, Visit visit) {
   }
 }
 
+// Asked of the storage without its checks: one that refuses access (a version that is gone) is the
+// operation's own business.
 bool is_pinned(const at::Tensor& tensor) {
-  return tensor.is_cpu() && tensor.layout() == at::kStrided && tensor.has_storage() &&
-         pinned_ranges().contains(tensor.unsafeGetTensorImpl()->data());
+  if (!tensor.is_cpu() || tensor.layout() != at::kStrided || !tensor.has_storage()) return false;
+  return pinned_ranges().contains(
+      tensor.storage().unsafeGetStorageImpl()->_mutable_data_ptr_no_checks().get());
 }
 
 // Operations that involve the device are its own: they are told of where they are issued.
