@@ -20,6 +20,7 @@ from pamiq_storm import (
     offload_activation_to_cpu,
     sim,
 )
+from tests.machine import DEVICE, needs_control
 from tests.virtual.child import Child
 
 SHAPE = (96, 1000)
@@ -259,8 +260,7 @@ def test_without_room_for_the_bits_the_bytes_are_moved(device: str) -> None:
 
 
 def test_a_fetch_waits_on_the_host_until_the_bits_are_known(device: str) -> None:
-    if device != "sim":
-        pytest.skip("holds streams back, which only the simulator can")
+    needs_control("holds streams back")
     system = StormSystem(device, bounds())
     mask = there(random_mask(*SHAPE), device)
     fetched: list[Tensor] = []
@@ -310,6 +310,8 @@ def early_step() -> tuple[int, bool]:
     ids=["memory without contents has no strays", "the original is free behind the packing"],
 )
 def test_in_virtual_time(settings: dict[str, Any], step: Callable[[], object], expected: object) -> None:
+    if DEVICE == "cuda":
+        pytest.skip("virtual time: only the simulator has it")
     child = Child(clock="virtual", **settings)
     try:
         assert child.run(step) == expected

@@ -1,7 +1,3 @@
-// at::RecordFunction has a member that torch's release libraries know nothing of, unless:
-#ifndef NDEBUG
-#define NDEBUG
-#endif
 #include "sim/races/host_accesses.h"
 
 #include <ATen/core/dispatch/Dispatcher.h>
