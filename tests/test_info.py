@@ -67,12 +67,19 @@ def test_what_is_missing_is_named_with_its_cure(
     assert info.report()["devices"] == "none: use the simulator"
 
 
-def test_a_compiled_part_that_does_not_load_says_what_to_type(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("compiled", "says", "cure"),
+    [
+        (True, f"does not load with torch {torch.__version__}", "--force-reinstall ."),
+        (False, "are not compiled", "-e ."),
+    ],
+)
+def test_a_package_that_does_not_load_says_what_to_type(tmp_path: Path, compiled: bool, says: str, cure: str) -> None:
     folder = Path(pamiq_storm.__file__).parent
     copy = shutil.copytree(folder, tmp_path / "pamiq_storm", ignore=shutil.ignore_patterns("*.so", "__pycache__"))
-    for library in folder.glob("_C.*.so"):
+    for library in folder.glob("_C.*.so") if compiled else []:
         (copy / library.name).write_bytes(b"of another torch")
     done = subprocess.run([sys.executable, "-c", "import pamiq_storm"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode != 0
-    assert f"does not load with torch {torch.__version__}" in done.stderr
-    assert "pip install --no-build-isolation" in done.stderr
+    assert says in done.stderr
+    assert f"`pip install --no-build-isolation {'--no-deps ' * compiled}{cure}`" in done.stderr
