@@ -20,7 +20,10 @@ inline const void* host_address(const void* device_address) noexcept {
 
 }  // namespace storm::sim
 
-#define STORM_SIM_KERNELS(m)                                              \
-  static void register_kernels(torch::Library& m);                        \
-  static const ::cuda_double::Kernels kernels_of_file(&register_kernels); \
-  static void register_kernels(torch::Library& m)
+// Named by number: several sources may be compiled as one.
+#define STORM_SIM_KERNELS(m) STORM_SIM_KERNELS_(m, C10_UID)
+#define STORM_SIM_KERNELS_(m, number) STORM_SIM_KERNELS_OF(m, number)
+#define STORM_SIM_KERNELS_OF(m, number)                                                     \
+  static void register_kernels_##number(torch::Library& m);                                 \
+  static const ::cuda_double::Kernels kernels_of_file_##number(&register_kernels_##number); \
+  static void register_kernels_##number(torch::Library& m)
