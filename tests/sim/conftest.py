@@ -30,9 +30,3 @@ def sim():
 def stream():
     """A stream of its own."""
     return torch.Stream(device="sim")
-
-
-def pytest_collection_modifyitems(items):
-    for item in items:
-        if item.get_closest_marker("timeout") is None:
-            item.add_marker(pytest.mark.timeout(60))
