@@ -83,5 +83,6 @@ cp tools/cuda_report.py tools/fatbin.py tests/pamiq_core/test_integration.py "$e
 # On cuda tensors: a double of the runtime, without a GPU or a driver, and CPU kernels in the place of CUDA's.
 "$py" setup.py --quiet build_ext --inplace
 STORM_SCHEDULES=200 "$py" -m tests.cuda_double "$py" -m pytest -q \
-  tests/cuda_double tests/codec tests/engine tests/semantics tests/nn tests/torch tests/live tests/demo tests/hunt
+  tests/cuda_double tests/codec tests/engine tests/semantics tests/nn tests/torch tests/live tests/demo \
+  tests/hunt/test_schedules.py tests/hunt/test_engine_machine.py tests/hunt/test_process_hunt.py
 "$py" -m pytest -q tests/gpu/test_dry_run.py
