@@ -222,6 +222,8 @@ def test_a_module_kept_beyond_its_block_is_an_error_and_not_a_crash() -> None:
 
 def test_looking_for_races_adds_nothing_to_that_error(device: str, capfd: pytest.CaptureFixture[str]) -> None:
     """The simulator's detector looks at every operation, those on the CPU included."""
+    if device != "sim":
+        pytest.skip("the simulator's detector")
     model = TorchTrainingModel(nn.Linear(4, 4))
     with model.inference_model.unwrap() as kept:
         pass
