@@ -35,7 +35,8 @@ ON_BOTH = (
     "engine/test_errors.py", "engine/test_memory_pressure.py", "engine/test_orders.py", "engine/test_pack_bool.py",
     "engine/test_trace.py",
     "nn/test_layer_offload.py", "nn/test_storm_forward.py", "nn/test_storm_layer.py", "nn/test_storm_trainer.py",
-    "semantics/test_contexts.py", "semantics/test_subclasses.py", "semantics/test_threads.py", "torch/test_device.py",
+    "semantics/test_contexts.py", "semantics/test_subclasses.py", "semantics/test_threads.py", "torch/test_corners.py",
+    "torch/test_device.py",
 )  # fmt: skip
 """Some tests in them hold streams, set the link's speed, fill the device exactly: on a GPU they are skipped."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import shutil
 import subprocess
 import sys
@@ -79,7 +80,11 @@ def test_a_package_that_does_not_load_says_what_to_type(tmp_path: Path, compiled
     copy = shutil.copytree(folder, tmp_path / "pamiq_storm", ignore=shutil.ignore_patterns("*.so", "__pycache__"))
     for library in folder.glob("_C.*.so") if compiled else []:
         (copy / library.name).write_bytes(b"of another torch")
-    done = subprocess.run([sys.executable, "-c", "import pamiq_storm"], cwd=tmp_path, capture_output=True, text=True)
+    # Without site: an editable install finds what the copy lacks.
+    path = os.pathsep.join([str(tmp_path), str(Path(torch.__file__).parent.parent)])
+    command = [sys.executable, "-S", "-c", "import pamiq_storm"]
+    env = {**os.environ, "PYTHONPATH": path}
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
     assert done.returncode != 0
     assert says in done.stderr
     assert f"`pip install --no-build-isolation {'--no-deps ' * compiled}{cure}`" in done.stderr
