@@ -59,7 +59,7 @@ class StormSystem:
         self._engine.reset_peaks()
 
     def trim(self) -> None:
-        """Give host memory that nothing uses back to torch."""
+        """Give host memory that nothing uses back to the system, or to torch. May wait for the device, to unpin it."""
         self._engine.trim()
 
     def close(self) -> None:

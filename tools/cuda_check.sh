@@ -71,10 +71,9 @@ install "$core" -r <("$py" tools/extras.py test demo)
 install --no-deps -r <("$py" tools/extras.py peers)
 
 architectures=$("$py" tools/build_support.py --architectures)
-cp tools/cuda_report.py tools/fatbin.py tests/pamiq_core/test_integration.py "$elsewhere"
+cp tools/fatbin.py tests/pamiq_core/test_integration.py "$elsewhere"
 (
   cd "$elsewhere"
-  "$fresh" cuda_report.py
   "$fresh" fatbin.py "$architectures" "$(site "$fresh")"/pamiq_storm/_C.*.so
   "$fresh" -m pamiq_storm info
   "$fresh" -m pytest -q -ra -p no:cacheprovider test_integration.py
@@ -82,6 +81,8 @@ cp tools/cuda_report.py tools/fatbin.py tests/pamiq_core/test_integration.py "$e
 
 # On cuda tensors: a double of the runtime, without a GPU or a driver, and CPU kernels in the place of CUDA's.
 "$py" setup.py --quiet build_ext --inplace
-STORM_SCHEDULES=200 "$py" -m tests.cuda_double "$py" -m pytest -q \
-  tests/cuda_double tests/codec tests/engine tests/semantics tests/nn tests/torch tests/live tests/demo \
-  tests/hunt/test_schedules.py tests/hunt/test_process_hunt.py
+STORM_SCHEDULES=200 "$py" -m tests.cuda_double "$py" -m pytest -q -n 2 --dist worksteal \
+  tests/cuda_double tests/codec tests/engine tests/semantics tests/nn tests/torch tests/live tests/demo tests/hunt
+
+# What `make gpu` does on a machine with a GPU, from its first step to its page.
+"$py" -m pytest -q tests/gpu/test_dry_run.py

@@ -1,6 +1,10 @@
+#include <cuda_runtime_api.h>
+
 #include <memory>
 #include <optional>
+#include <string>
 
+#include "cuda/architectures.h"
 #include "cuda/copy_batch.h"
 #include "cuda/host_registrar.h"
 #include "cuda/ranges.h"
@@ -10,7 +14,13 @@
 namespace storm::cuda {
 namespace {
 
+std::string toolkit() {
+  return "CUDA " + std::to_string(CUDART_VERSION / 1000) + "." +
+         std::to_string(CUDART_VERSION % 1000 / 10);
+}
+
 struct CudaExtras final : DeviceExtras {
+  VendorBuild built_with() const override { return {toolkit(), architectures()}; }
   std::optional<c10::Stream> new_stream(c10::Device device, int priority) const override {
     return create_stream(device, priority);
   }

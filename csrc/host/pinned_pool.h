@@ -86,7 +86,7 @@ class PinnedMemoryPool : public std::enable_shared_from_this<PinnedMemoryPool> {
   void recycle_after(PinnedMemoryBuffer&& buffer, std::vector<EventRef> events);
   // Blocks the host until the longest-deferred range is free; false when none is deferred.
   bool wait_for_oldest();
-  // Gives wholly free slabs back to their source.
+  // Gives wholly free slabs back to their source, which may wait for the device to unpin them.
   void trim();
 
   PoolStats stats();

@@ -1,8 +1,9 @@
+#include <c10/core/DeviceType.h>
 #include <torch/csrc/utils/pybind.h>
 #include <torch/version.h>
 
-#include "base/build_info.h"
 #include "python/bindings.h"
+#include "transfer/device_extras.h"
 
 namespace py = pybind11;
 
@@ -11,9 +12,10 @@ namespace {
 
 py::dict build_info() {
   using namespace py::literals;
-  const auto* vendor = vendor_build();
-  return py::dict("torch"_a = TORCH_VERSION, "toolkit"_a = vendor ? vendor->toolkit : std::string(),
-                  "architectures"_a = vendor ? vendor->architectures : std::vector<int>());
+  const auto* cuda = device_extras(c10::DeviceType::CUDA);
+  const auto vendor = cuda ? cuda->built_with() : VendorBuild();
+  return py::dict("torch"_a = TORCH_VERSION, "toolkit"_a = vendor.toolkit,
+                  "architectures"_a = vendor.architectures);
 }
 
 }  // namespace

@@ -8,8 +8,6 @@
 #include <vector>
 
 #include "sim/counters.h"
-#include "sim/lifecycle.h"
-#include "sim/settings.h"
 
 namespace storm::sim {
 namespace {
@@ -59,40 +57,10 @@ c10::StreamId Device::new_stream_id(bool urgent) noexcept {
   return 1 + ordinary_handed_out_++ % (ordinary - 1);
 }
 
-void Device::synchronize() {
-  faults_.check_alive();
-  counters().synchronisations += 1;
-  for (auto& stream : streams_->all) stream->drain();
-  raise_fault();
-}
-
-void Device::synchronize(c10::StreamId id) {
-  faults_.check_alive();
-  counters().synchronisations += 1;
-  stream(id).drain();
-  raise_fault();
-}
-
-void Device::synchronize_implicitly(c10::StreamId id) {
-  faults_.check_alive();
-  counters().synchronisations += 1;
-  stream(id).drain_implicitly();
-  raise_fault();
-}
-
-void Device::revive() noexcept {
-  if (!faults_.lost()) return;
-  if (phase() == Phase::forked) return;  // its streams stayed with the parent
-  for (auto& stream : streams_->all) stream->drain();
-  faults_.revive();
-}
-
-void Device::quiesce(TimePoint deadline) {
-  for (auto& stream : streams_->all) stream->quiesce(deadline);
-}
-
-DeviceIndex device_count() noexcept {
-  return static_cast<DeviceIndex>(settings().devices.load());
+std::vector<Stream*> Device::all_streams() const {
+  std::vector<Stream*> all;
+  for (const auto& stream : streams_->all) all.push_back(stream.get());
+  return all;
 }
 
 Device& device(DeviceIndex index) {

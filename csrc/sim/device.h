@@ -5,6 +5,8 @@
 
 #include <atomic>
 #include <cstdint>
+#include <memory>
+#include <vector>
 
 #include "sim/copy_engine.h"
 #include "sim/device_type.h"
@@ -41,7 +43,8 @@ class Device {
   void quiesce(TimePoint deadline);
 
  private:
-  struct Streams;  // an array, kept out of this header's users
+  struct Streams;  // how they are kept: the double of CUDA's runtime has another way
+  std::vector<Stream*> all_streams() const;
 
   FaultSlot faults_;
   std::unique_ptr<Streams> streams_;

@@ -6,6 +6,8 @@
 
 #include <memory>
 #include <optional>
+#include <string>
+#include <vector>
 
 #include "transfer/copy_span.h"
 
@@ -13,12 +15,20 @@ namespace storm {
 
 class HostRegistrar;
 
+// What a vendor's folder was compiled with.
+struct VendorBuild {
+  std::string toolkit;             // such as "CUDA 13.0"; empty where it is not told
+  std::vector<int> architectures;  // major * 100 + minor * 10
+};
+
 // What one vendor adds to c10's generic interfaces. A vendor's folder (csrc/cuda) registers its
 // own while the extension loads; where nothing is registered, the engine does without, as where a
 // vendor leaves a member as it is here. Kernels are not asked for here: they are operations
 // (csrc/codec), which torch calls where the tensors are. Any thread may call any member.
 struct DeviceExtras {
   virtual ~DeviceExtras() = default;
+
+  virtual VendorBuild built_with() const { return {}; }
 
   // A stream that nobody else is handed, unlike the 32 that torch's pool deals out round-robin.
   // It lives as long as the process, so ask once per device and purpose and keep it. Lower

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import subprocess
 import sys
 import sysconfig
 from pathlib import Path
 
-from tools.build_support import compilers_that_fit, join_sources
+from tools.build_support import Torch, compilers_that_fit, join_sources, plan_cuda
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -31,12 +32,21 @@ def site_package(name: str) -> Path:
     return Path(next(iter(spec.submodule_search_locations)))
 
 
-def cuda_headers() -> Path:
-    folders = [site_package("nvidia") / "cu13" / "include"] if importlib.util.find_spec("nvidia") else []
-    for folder in [*folders, Path("/usr/local/cuda/include")]:
-        if (folder / "cuda_runtime_api.h").exists():
-            return folder
-    raise MissingError("the CUDA double needs cuda_runtime_api.h: type `pip install nvidia-cuda-runtime==13.*`")
+def installed_torch() -> Torch:
+    """What it says of itself, without importing it."""
+    text = (site_package("torch") / "version.py").read_text()
+    version, cuda = (re.search(rf"^{name}\b.*= '(.+)'$", text, re.MULTILINE) for name in ("__version__", "cuda"))
+    if version is None or cuda is None:
+        raise MissingError(f"the CUDA double needs the CUDA build of torch, and {sys.executable} has another")
+    return Torch(version[1], cuda[1])
+
+
+def cuda_headers() -> list[Path]:
+    """Where they are for the package itself, too."""
+    plan = plan_cuda("auto", installed_torch(), needs_nvcc=False)
+    if not plan.enabled:
+        raise MissingError(f"the CUDA double is not built: {plan.reason}")
+    return [Path(folder) for folder in plan.include_dirs]
 
 
 def simulator_sources(build: Path) -> list[Path]:
@@ -70,19 +80,18 @@ class Ninja:
 
 def folder() -> Path:
     """Where it is built: one folder per interpreter and torch."""
-    version = (site_package("torch") / "version.py").read_text().split("__version__ = ")[1].split("'")[1]
-    return ROOT / "build" / "cuda_double" / f"{sys.implementation.cache_tag}-torch{version}"
+    return ROOT / "build" / "cuda_double" / f"{sys.implementation.cache_tag}-torch{installed_torch().version}"
 
 
 def write(build: Path) -> None:
     torch, cuda = site_package("torch"), cuda_headers()
     ninja = Ninja()
-    runtime = [*FLAGS, f"-isystem{cuda}"]
+    runtime = [*FLAGS, *(f"-isystem{folder}" for folder in cuda)]
     objects = [ninja.compile(p, f"runtime/{p.stem}.o", runtime) for p in sorted((HERE / "runtime").glob("*.cpp"))]
     ninja.link(objects, "libcuda_double.so", ["-Wl,-soname,libcuda.so.1", "-lpthread"])
 
     paths = ["-I.", f"-I{HERE / 'machine'}", f"-I{HERE}", f"-I{ROOT / 'csrc'}"]
-    system = [torch / "include", torch / "include/torch/csrc/api/include", cuda, sysconfig.get_paths()["include"]]
+    system = [torch / "include", torch / "include/torch/csrc/api/include", *cuda, sysconfig.get_paths()["include"]]
     machine = [*FLAGS, "-DTORCH_EXTENSION_NAME=cuda_double_machine", *paths, *(f"-isystem{p}" for p in system)]
     header = f"{HERE / 'machine' / 'common.h'}"
     precompiled = ninja.compile(Path(header), "common.h.gch", [*machine, "-x", "c++-header"])

@@ -6,10 +6,10 @@
 #include <c10/cuda/CUDAStream.h>
 
 #include <deque>
+#include <vector>
 
 #include "allocator_watch.h"
 #include "sim/counters.h"
-#include "sim/lifecycle.h"
 #include "sim/settings.h"
 #include "streams.h"
 
@@ -32,32 +32,8 @@ Stream& Device::stream(c10::StreamId id) {
   return stream_of(make_stream(static_cast<DeviceIndex>(streams_->device), id));
 }
 
-void Device::synchronize() {
-  faults_.check_alive();
-  counters().synchronisations += 1;
-  for (Stream* stream : streams_->all()) stream->drain();
-  raise_fault();
-}
-
-void Device::synchronize(c10::StreamId id) {
-  faults_.check_alive();
-  counters().synchronisations += 1;
-  stream(id).drain();
-  raise_fault();
-}
-
-void Device::revive() noexcept {
-  if (!faults_.lost() || phase() == Phase::forked) return;
-  for (Stream* stream : streams_->all()) stream->drain();
-  faults_.revive();
-}
-
-void Device::quiesce(TimePoint deadline) {
-  for (Stream* stream : streams_->all()) stream->quiesce(deadline);
-}
-
-DeviceIndex device_count() noexcept {
-  return static_cast<DeviceIndex>(settings().devices.load());
+std::vector<Stream*> Device::all_streams() const {
+  return streams_->all();
 }
 
 Device& device(DeviceIndex index) {
