@@ -33,6 +33,11 @@ class Hardware(Protocol):
     simulated: bool
     profile: str
 
+    @property
+    def memory_bytes(self) -> int | None:
+        """What the device has; None where that is a setting."""
+        ...
+
     def limit_memory(self, limit_bytes: int | None) -> None:
         """Device memory this process may use; None lifts the limit."""
         ...
@@ -62,11 +67,12 @@ class CudaHardware:
     def __init__(self) -> None:
         self.device = torch.device("cuda", torch.cuda.current_device())
         self.profile = torch.cuda.get_device_name(self.device)
+        self.memory_bytes = torch.cuda.get_device_properties(self.device).total_memory
         self._link: Link | None = None
 
     def limit_memory(self, limit_bytes: int | None) -> None:
-        total = torch.cuda.get_device_properties(self.device).total_memory
-        torch.cuda.set_per_process_memory_fraction(min(1.0, (limit_bytes or total) / total), self.device)
+        share = 1.0 if limit_bytes is None else min(1.0, limit_bytes / self.memory_bytes)
+        torch.cuda.set_per_process_memory_fraction(share, self.device)
 
     def link(self) -> Link:
         if self._link is None:
@@ -91,6 +97,7 @@ class SimulatedHardware:
 
     simulated = True
     profile = "simulated, one CPU core"
+    memory_bytes = None
 
     def __init__(self, link: Link) -> None:
         # Enabling it changes the whole process, so not before somebody asks.

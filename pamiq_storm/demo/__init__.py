@@ -37,7 +37,7 @@ def run(out: Path, device: str, quick: bool, seed: int, console: Console) -> int
     hardware = devices.choose(device, STARTING_LINK)
     if not hardware.simulated:
         _make_deterministic()
-    sizes = choose_sizes(hardware.simulated, quick)
+    sizes = choose_sizes(hardware.memory_bytes, quick)
     setting = stages.Setting(hardware, sizes, standard_library(sizes.text_bytes), seed)
     label = f"{hardware.device.type} ({hardware.profile})"
     console.line(f"pamiq_storm demo on {label}" + (": every figure is simulated" if hardware.simulated else ""))

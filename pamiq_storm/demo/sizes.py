@@ -109,6 +109,34 @@ QUICK = DemoSizes(
     ),
 )
 
+QUICK_CUDA = DemoSizes(
+    model=GPTSizes(context=256, layers=8, width=256, heads=4),
+    batch=32,
+    memory_limit_bytes=640 * MIB,
+    train_steps=12,
+    identity_batch=2,
+    identity_steps=3,
+    rounds=2,
+    text_bytes=300_000,
+    learning_rate=2e-3,
+    offload=OffloadConfig(window_bytes="32MiB", prefetch_bytes="32MiB", keep_last_bytes="32MiB", slab_bytes="64MiB"),
+    identity_offload=OffloadConfig(
+        min_bytes="16KiB", window_bytes="4MiB", prefetch_bytes="4MiB", keep_last_bytes="1MiB", slab_bytes="4MiB"
+    ),
+    live=LiveSizes(
+        batch=16,
+        hz=50,
+        window=16,
+        alone_s=0.5,
+        training_s=2.5,
+        line_bytes=16,
+        offload=OffloadConfig(
+            window_bytes="32MiB", prefetch_bytes="32MiB", keep_last_bytes="32MiB", slab_bytes="64MiB"
+        ),
+    ),
+)
+"""Large beside what cuBLAS keeps: on the largest devices 32 MiB for each thread and stream that multiplies."""
+
 CUDA = DemoSizes(
     model=GPTSizes(context=1024, layers=12, width=768, heads=12),
     batch=8,
@@ -137,8 +165,13 @@ CUDA = DemoSizes(
 )
 
 
-def choose_sizes(simulated: bool, quick: bool) -> DemoSizes:
-    """`quick` is for tests: it shows that everything runs, and its times say nothing."""
+QUICK_CUDA_NEEDS = 4 * GIB
+
+
+def choose_sizes(device_bytes: int | None, quick: bool) -> DemoSizes:
+    """`device_bytes` is None on the simulator. `quick` is for tests: it shows that everything runs, and its times say
+    nothing.
+    """
     if quick:
-        return QUICK
-    return SIMULATED if simulated else CUDA
+        return QUICK_CUDA if device_bytes is not None and device_bytes >= QUICK_CUDA_NEEDS else QUICK
+    return SIMULATED if device_bytes is None else CUDA
