@@ -139,4 +139,13 @@ def _shut_down() -> None:
     _C.release_default_contexts()
 
 
-os.register_at_fork(after_in_child=_C.after_fork_in_child)
+def _in_forked_child() -> None:
+    """Other threads stayed with the parent, and the locks they held with them: none of those is asked for again."""
+    global _lock
+    _lock = threading.Lock()
+    _C.after_fork_in_child()
+    atexit.unregister(_shut_down)
+    atexit.register(_C.set_process_exiting)
+
+
+os.register_at_fork(after_in_child=_in_forked_child)

@@ -7,6 +7,7 @@
 #include <atomic>
 
 #include "autograd/offload_hook.h"
+#include "base/process.h"
 
 namespace storm {
 namespace {
@@ -92,7 +93,10 @@ bool ensure_hook_dispatch() {
 }
 
 void hook_dispatch_after_fork() {
-  if (auto* engine = base_engine.load()) engine->release_workers();
+  auto* engine = base_engine.load();
+  if (engine == nullptr) return;
+  engine->release_workers();
+  set_process_exiting();  // whoever has a device of the parent's is to abandon it
 }
 
 OffloadScope::OffloadScope(std::shared_ptr<OffloadContext> context) : outer_(scope_slot()) {

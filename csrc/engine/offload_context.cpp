@@ -1,5 +1,6 @@
 #include "engine/offload_context.h"
 
+#include "base/process.h"
 #include "transfer/range.h"
 
 namespace storm {
@@ -9,6 +10,7 @@ OffloadContext::OffloadContext(std::shared_ptr<StormSystem> system,
     : system_(std::move(system)), rules_(system_->device(), system_->config().min_bytes, model) {}
 
 OffloadContext::~OffloadContext() {
+  if (process_exiting()) return;  // nobody learns from it any more
   system_->tail().learn(std::move(forward_.run));
 }
 

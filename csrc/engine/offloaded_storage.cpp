@@ -85,7 +85,10 @@ void OffloadedStorage::check_exact() const {
 }
 
 OffloadedStorage::~OffloadedStorage() {
-  if (process_exiting()) return;
+  if (process_exiting()) {
+    if (resident_) resident_->storage.unsafeReleaseStorageImpl();  // abandoned: base/process.h
+    return;
+  }
   try {
     transfers_->in_flight.let_go_finished();
     std::vector<EventRef> events = std::move(reads_);
@@ -197,15 +200,12 @@ void OffloadedStorage::let_go(const Arrival& arrival) {
 }
 
 void OffloadedStorage::end_claim(bool spent) noexcept {
+  if (process_exiting()) return;
   std::optional<Arrival> unheld;  // freed when the lock is gone
   {
     std::lock_guard lock(mutex_);
     if (--claims_ > 0) return;
     unheld.swap(resident_);
-  }
-  if (process_exiting()) {
-    unheld->storage.unsafeReleaseStorageImpl();
-    return;
   }
   if (spent) return;  // who has the loan waits for the copy
   try {

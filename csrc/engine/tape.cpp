@@ -1,5 +1,6 @@
 #include "engine/tape.h"
 
+#include "base/process.h"
 #include "transfer/range.h"
 
 namespace storm {
@@ -11,7 +12,7 @@ Place& Place::operator=(Place&& other) noexcept {
 }
 
 Place::~Place() {
-  if (tape_) tape_->leave(position_);
+  if (tape_ && !process_exiting()) tape_->leave(position_);
 }
 
 OffloadedStorage::Loan Place::take(OffloadedStorage& bytes) const {

@@ -1,4 +1,5 @@
 #include "base/check.h"
+#include "base/process.h"
 #include "host/pinned_pool.h"
 
 namespace storm {
@@ -15,7 +16,7 @@ PinnedMemoryBuffer::PinnedMemoryBuffer(PinnedMemoryBuffer&& other) noexcept
 
 PinnedMemoryBuffer& PinnedMemoryBuffer::operator=(PinnedMemoryBuffer&& other) noexcept {
   if (this != &other) {
-    if (pool_) pool_->release(pieces_, pinned_);
+    if (pool_ && !process_exiting()) pool_->release(pieces_, pinned_);
     pool_ = std::move(other.pool_);
     pieces_ = std::move(other.pieces_);
     bytes_ = other.bytes_;
@@ -25,7 +26,7 @@ PinnedMemoryBuffer& PinnedMemoryBuffer::operator=(PinnedMemoryBuffer&& other) no
 }
 
 PinnedMemoryBuffer::~PinnedMemoryBuffer() {
-  if (pool_) pool_->release(pieces_, pinned_);
+  if (pool_ && !process_exiting()) pool_->release(pieces_, pinned_);
 }
 
 std::byte* PinnedMemoryBuffer::data() const {

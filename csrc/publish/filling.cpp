@@ -24,7 +24,7 @@ Filling::~Filling() {
 }
 
 void Filling::begin() {
-  if (!home_) return;
+  if (!home_ || home_->query()) return;
   written_ = std::make_shared<const Event>(Event::record(*home_));
 }
 
@@ -38,7 +38,7 @@ void Filling::run(Snapshot* next) {
   copy_on_host(on_host_);
   on_host_.clear();
   const bool opaque = next != nullptr && !layout_.opaque().empty();
-  if (side_ && (!on_device_.empty() || opaque)) written_->block(*side_);
+  if (written_ && (!on_device_.empty() || opaque)) written_->block(*side_);
   const c10::OptionalStreamGuard on_side(side_);
   issued_ = true;
   if (side_) copy_on_device(on_device_, *layout_.accelerator());

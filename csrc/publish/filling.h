@@ -26,7 +26,9 @@ class Filling {
   // Lets the current stream wait for the copies.
   void end();
 
-  // Behind it the live values are there, or the copies are. Null on the CPU, where they are.
+  // Behind it the live values are there, or the copies are. Null where they are already: on the
+  // CPU, and the live ones where the current stream has nothing left to do. (An event recorded to
+  // find that out would take the device longer than asking.)
   const EventRef& written() const { return written_; }
   const EventRef& copied() const { return copied_; }
   const std::optional<c10::Stream>& stream() const { return side_; }

@@ -1,8 +1,14 @@
 #include "host/pinned_pool.h"
 
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <csignal>
 #include <thread>
 #include <vector>
 
+#include "base/process.h"
 #include "harness.h"
 #include "host_memory_double.h"
 
@@ -176,4 +182,31 @@ TEST(many_threads_keep_the_books) {
   for (auto& thread : threads) thread.join();
   f.pool->check_invariants();
   EXPECT_EQ(f.pool->stats().live_bytes, size_t{0});
+}
+
+// A thread that is gone may have held it at the fork.
+TEST(an_ending_child_does_not_need_the_pools_lock) {
+  Fixture f;
+  auto buffer = f.pool->try_acquire(kMiB);
+  REQUIRE(buffer.has_value());
+  std::atomic<bool> stop = false;
+  std::thread busy([&] {
+    while (!stop) f.pool->stats();
+  });
+  for (int i = 0; i < 20; ++i) {
+    const pid_t child = fork();
+    if (child == 0) {
+      signal(SIGALRM, SIG_DFL);
+      alarm(5);  // ends a child that waits
+      storm::set_process_exiting();
+      buffer.reset();
+      _exit(0);
+    }
+    int status = 1;
+    REQUIRE(waitpid(child, &status, 0) == child);
+    EXPECT_EQ(status, 0);
+    if (status != 0) break;
+  }
+  stop = true;
+  busy.join();
 }

@@ -68,6 +68,29 @@ def test_a_forked_child_ends() -> None:
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
 
 
+def test_a_forked_child_ends_whatever_lock_was_held() -> None:
+    done = run("""
+        import os, signal, threading
+        held, over = threading.Event(), threading.Event()
+        def hold():
+            with pamiq_storm._engine._lock:
+                held.set()
+                over.wait()
+        thread = threading.Thread(target=hold)
+        thread.start()
+        held.wait()
+        child = os.fork()
+        if child == 0:
+            signal.alarm(20)  # ends a child that waits
+            raise SystemExit(7)
+        _, status = os.waitpid(child, 0)
+        over.set()
+        thread.join()
+        assert os.waitstatus_to_exitcode(status) == 7, status
+    """)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+
+
 def test_importing_the_package_touches_no_device_and_no_simulator() -> None:
     done = subprocess.run(
         [

@@ -117,6 +117,18 @@ def test_sync_waits_for_nothing_and_the_old_version_is_served_until_the_new_one_
         assert torch.equal(live.answer(), live.expected())
 
 
+def test_a_sync_that_finds_the_values_there_serves_them_at_once_and_without_a_third_copy(device: str) -> None:
+    live = Live(device, "swap")
+    live.answer()
+    for seed in range(20):
+        live.train(seed)
+        torch.accelerator.synchronize()
+        live.model.sync()
+        assert live.inference.version == seed + 1
+        torch.accelerator.synchronize()
+    assert live.model.publish_stats().peak_transient_bytes == 0
+
+
 def test_versions_overtaken_while_the_device_was_late_are_never_served(live: Live, simulated: str) -> None:
     with sim.hold(default_stream()):
         for seed in range(4):
