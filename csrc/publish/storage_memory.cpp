@@ -2,7 +2,6 @@
 
 #include <c10/core/Allocator.h>
 #include <c10/core/DeviceGuard.h>
-#include <c10/core/impl/COW.h>
 
 #include <optional>
 
@@ -15,8 +14,8 @@ size_t holders(const c10::Storage& storage) {
 
 bool can_move(const c10::Storage& storage, size_t members) {
   return holders(storage) == members && storage.resizable() &&
-         storage.allocator() == c10::GetAllocator(storage.device_type()) &&
-         !c10::impl::cow::is_cow_data_ptr(storage.data_ptr());
+         storage.data_ptr().get_deleter() ==
+             c10::GetAllocator(storage.device_type())->raw_deleter();
 }
 
 c10::DataPtr allocate(size_t bytes, c10::Device device) {
