@@ -37,6 +37,8 @@ if [[ ! -x $py ]]; then
   "$python" -m venv "$venv"
 fi
 
+export PATH=$PWD/$venv/bin:$PATH  # one ninja for all that follows: the log of another version means building anew
+
 install() { "$py" -m pip --disable-pip-version-check install --quiet "$@"; }
 
 if [[ ! -e $venv/torch-is-there ]]; then
