@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pamiq_storm import OffloadConfig
 from pamiq_storm.demo.gpt import GPTSizes
@@ -109,31 +109,18 @@ QUICK = DemoSizes(
     ),
 )
 
-QUICK_CUDA = DemoSizes(
+_QUICK_CUDA_OFFLOAD = OffloadConfig(
+    window_bytes="32MiB", prefetch_bytes="32MiB", keep_last_bytes="32MiB", slab_bytes="64MiB"
+)
+QUICK_CUDA = replace(
+    QUICK,
     model=GPTSizes(context=256, layers=8, width=256, heads=4),
     batch=32,
     memory_limit_bytes=640 * MIB,
-    train_steps=12,
-    identity_batch=2,
-    identity_steps=3,
-    rounds=2,
-    text_bytes=300_000,
     learning_rate=2e-3,
-    offload=OffloadConfig(window_bytes="32MiB", prefetch_bytes="32MiB", keep_last_bytes="32MiB", slab_bytes="64MiB"),
-    identity_offload=OffloadConfig(
-        min_bytes="16KiB", window_bytes="4MiB", prefetch_bytes="4MiB", keep_last_bytes="1MiB", slab_bytes="4MiB"
-    ),
-    live=LiveSizes(
-        batch=16,
-        hz=50,
-        window=16,
-        alone_s=0.5,
-        training_s=2.5,
-        line_bytes=16,
-        offload=OffloadConfig(
-            window_bytes="32MiB", prefetch_bytes="32MiB", keep_last_bytes="32MiB", slab_bytes="64MiB"
-        ),
-    ),
+    offload=_QUICK_CUDA_OFFLOAD,
+    identity_offload=SIMULATED.identity_offload,
+    live=replace(QUICK.live, batch=16, offload=_QUICK_CUDA_OFFLOAD),
 )
 """Large beside what cuBLAS keeps: on the largest devices 32 MiB for each thread and stream that multiplies."""
 
